@@ -1,0 +1,177 @@
+#include "cpp-client/encode.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "cpp-client/options.h"
+
+namespace legate::client {
+namespace {
+
+// A receiver verifies at most 4096 tables: the root and an Entry for each element.
+constexpr size_t kMaxEntries = 4095;
+
+flatbuffers::Offset<flatbuffers::Vector<uint8_t>> bytes(Builder& builder, std::string_view text) {
+  return builder.CreateVector(reinterpret_cast<const uint8_t*>(text.data()), text.size());
+}
+
+flatbuffers::Offset<Entries> entries(Builder& builder, const Metadata& metadata) {
+  if (metadata.empty()) return 0;
+  std::vector<flatbuffers::Offset<ipc::Entry>> offsets;
+  offsets.reserve(metadata.size());
+  for (const auto& [key, value] : metadata) {
+    const auto key_offset = builder.CreateString(key);
+    offsets.push_back(ipc::CreateEntry(builder, key_offset, bytes(builder, value)));
+  }
+  return builder.CreateVector(offsets);
+}
+
+// 0 says that there is no deadline, so one that is over already becomes the shortest there is.
+uint64_t timeout_us(const std::optional<Microseconds>& timeout) {
+  return timeout ? static_cast<uint64_t>(std::max<int64_t>(timeout->count(), 1)) : 0;
+}
+
+Microseconds microseconds(uint64_t count) {
+  return Microseconds(static_cast<int64_t>(std::min<uint64_t>(count, INT64_MAX)));
+}
+
+}  // namespace
+
+void encode_hello(Builder& builder, const Options& options) {
+  builder.Clear();
+  const auto name = builder.CreateString(options.name);
+  const auto instance = builder.CreateString(std::to_string(::getpid()));
+  const auto build = builder.CreateString("legate_client 0.1.0");
+  ipc::HelloBuilder hello(builder);
+  hello.add_roles(static_cast<uint8_t>(options.roles));
+  hello.add_name(name);
+  hello.add_instance(instance);
+  hello.add_build(build);
+  hello.add_max_frame(options.max_frame);
+  hello.add_call_window(options.call_window);
+  hello.add_connection_window(options.connection_window);
+  builder.Finish(hello.Finish());
+}
+
+void encode_start(Builder& builder, ChannelId channel, const std::string& method,
+                  const CallOptions& options) {
+  builder.Clear();
+  const auto metadata = entries(builder, options.metadata);
+  const auto method_offset = builder.CreateString(method);
+  ipc::StartBuilder start(builder);
+  start.add_method(method_offset);
+  start.add_metadata(metadata);
+  start.add_timeout_us(timeout_us(options.timeout));
+  start.add_channel(channel.value);
+  start.add_shape(options.shape);
+  start.add_wait_for_ready(options.wait_for_ready);
+  builder.Finish(start.Finish());
+}
+
+void encode_headers(Builder& builder, const Metadata& metadata) {
+  builder.Clear();
+  const auto offset = entries(builder, metadata);
+  builder.Finish(ipc::CreateHeaders(builder, offset));
+}
+
+void encode_status(Builder& builder, const Status& status) {
+  builder.Clear();
+  const auto message = status.message.empty() ? 0 : builder.CreateString(status.message);
+  const auto details = status.details ? bytes(builder, *status.details) : 0;
+  const auto trailers = entries(builder, status.trailers);
+  builder.Finish(ipc::CreateStatus(builder, static_cast<uint16_t>(status.code), message, details,
+                                   trailers, status.origin));
+}
+
+void encode_error(Builder& builder, const Violation& violation, ipc::FrameType type) {
+  builder.Clear();
+  const auto message = builder.CreateString(violation.message);
+  builder.Finish(ipc::CreateError(builder, violation.code, message, static_cast<uint8_t>(type)));
+}
+
+void encode_open_channel(Builder& builder, const std::string& target) {
+  builder.Clear();
+  builder.Finish(ipc::CreateOpenChannel(builder, builder.CreateString(target)));
+}
+
+void encode_listen(Builder& builder, const std::string& address) {
+  builder.Clear();
+  builder.Finish(ipc::CreateListen(builder, builder.CreateString(address)));
+}
+
+void encode_register(Builder& builder, ServerId server, const std::vector<std::string>& methods,
+                     uint32_t slots) {
+  builder.Clear();
+  const auto offset = builder.CreateVectorOfStrings(methods);
+  builder.Finish(ipc::CreateRegister(builder, server.value, offset, slots));
+}
+
+void encode_query(Builder& builder, const std::string& what) {
+  builder.Clear();
+  builder.Finish(ipc::CreateQuery(builder, builder.CreateString(what)));
+}
+
+bool fits(const Builder& builder, size_t entries, const Limits& limits) {
+  return entries <= kMaxEntries && builder.GetSize() <= std::min(limits.max_meta, 8U * UINT16_MAX);
+}
+
+Metadata decode_metadata(const Entries* entries) {
+  Metadata metadata;
+  if (entries == nullptr) return metadata;
+  metadata.reserve(entries->size());
+  for (const ipc::Entry* entry : *entries) {
+    metadata.emplace_back(ipc::view(entry->key()), ipc::view(entry->value()));
+  }
+  return metadata;
+}
+
+Status decode_status(const ipc::Status& table) {
+  Status status;
+  status.code = Code{table.code()};
+  status.message = ipc::view(table.message());
+  if (table.details() != nullptr) status.details = ipc::view(table.details());
+  status.trailers = decode_metadata(table.trailers());
+  status.origin = table.origin();
+  status.elapsed = microseconds(table.elapsed_us());
+  return status;
+}
+
+Dispatch decode_dispatch(const ipc::Start& table) {
+  Dispatch dispatch;
+  dispatch.lease = {table.lease()};
+  dispatch.method = ipc::view(table.method());
+  dispatch.metadata = decode_metadata(table.metadata());
+  dispatch.authority = ipc::view(table.authority());
+  dispatch.peer = ipc::view(table.peer());
+  dispatch.queued = microseconds(table.queued_us());
+  if (table.timeout_us() != 0) {
+    // A deadline farther away than a century is none: the clock could not hold it.
+    constexpr Microseconds kCentury = std::chrono::hours(24 * 36525);
+    const Microseconds left = microseconds(table.timeout_us());
+    if (left < kCentury) dispatch.deadline = std::chrono::steady_clock::now() + left;
+  }
+  return dispatch;
+}
+
+Welcome decode_welcome(const ipc::HelloAck& table) {
+  Welcome welcome;
+  welcome.version = table.version();
+  welcome.roles = Role{table.roles()};
+  welcome.session = table.session();
+  welcome.epoch = ipc::view(table.epoch());
+  welcome.build = ipc::view(table.build());
+  welcome.heartbeat = std::chrono::milliseconds(table.heartbeat_ms());
+  const ipc::Limits& limits = *table.limits();
+  welcome.limits = {.max_frame = limits.max_frame(),
+                    .max_meta = limits.max_meta(),
+                    .call_window = limits.call_window(),
+                    .connection_window = limits.connection_window(),
+                    .max_message = limits.max_message(),
+                    .max_metadata = limits.max_metadata(),
+                    .max_calls = limits.max_calls(),
+                    .memory_budget = limits.memory_budget()};
+  return welcome;
+}
+
+}  // namespace legate::client

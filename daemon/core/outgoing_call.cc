@@ -1,0 +1,163 @@
+#include "daemon/core/outgoing_call.h"
+
+#include <cassert>
+
+namespace legated {
+
+namespace flag = legate::ipc::flag;
+
+OutgoingCall::OutgoingCall(Shape shape, uint32_t receive_window, uint32_t send_window)
+    : shape_(shape), from_peer_(receive_window), to_peer_(send_window) {}
+
+std::optional<Violation> OutgoingCall::on_part(uint8_t flags, uint32_t aux, uint32_t length) {
+  if (auto violation = from_peer_.on_part(flags, aux, length)) return violation;
+  if ((flags & flag::msg_end) != 0) ++requests_;
+  if (one_request() && (requests_ > 1 || (from_peer_.closed() && requests_ == 0))) {
+    refuse({StatusCode::invalid_argument,
+            requests_ > 1 ? "more than one request message for a method that takes one"
+                          : "no request message for a method that takes one",
+            Origin::app,
+            {}});
+  }
+  return std::nullopt;
+}
+
+void OutgoingCall::on_cancel() {
+  to_peer_.drop();
+  if (over()) return;
+  cancelled_ = true;
+  if (started_) {
+    cancel_wanted_ = true;
+  } else {
+    status_ = Status{StatusCode::cancelled, "cancelled by the client", Origin::app, {}};
+  }
+}
+
+void OutgoingCall::on_peer_lost() {
+  peer_lost_ = true;
+  if (started_ && !remote_ended_) cancel_wanted_ = true;
+  to_peer_.drop();
+}
+
+void OutgoingCall::refuse(Status status) {
+  if (status_) return;
+  status_ = std::move(status);
+  if (started_) cancel_wanted_ = true;
+  to_peer_.drop();
+}
+
+void OutgoingCall::on_sent(bool ok) {
+  --operations_;
+  sending_ = false;
+  // On failure the call is over, and gRPC's status, which follows, says why.
+  if (sending_message_ && ok) from_peer_.on_taken();
+  sending_message_ = false;
+}
+
+void OutgoingCall::on_headers(bool empty) {
+  --operations_;
+  headers_known_ = true;
+  headers_empty_ = empty;
+}
+
+void OutgoingCall::on_message(std::optional<uint32_t> length) {
+  --operations_;
+  receiving_ = false;
+  if (length) {
+    deliver(*length);
+  } else {
+    no_more_messages_ = true;
+  }
+}
+
+void OutgoingCall::deliver(uint32_t length) {
+  ++answers_;
+  // What gRPC received before its own status is still the peer's; after any other end it is not.
+  if (over() && !remote_ended_) return;
+  if (one_answer() && answers_ > 1) {
+    refuse({StatusCode::internal, "the server sent more than one answer message to a method that gives one",
+            Origin::remote,
+            {}});
+    return;
+  }
+  to_peer_.on_message(length);
+}
+
+void OutgoingCall::on_status(Status status) {
+  --operations_;
+  end(std::move(status));
+}
+
+void OutgoingCall::end(Status status) {
+  remote_ended_ = true;
+  if (status_) return;
+  if (cancelled_ && status.code == StatusCode::cancelled) {
+    status = {StatusCode::cancelled, "cancelled by the client", Origin::app, {}};
+  } else if (status.ok() && one_answer() && answers_ == 0) {
+    status = {StatusCode::internal, "the server answered OK without a message to a method that gives one",
+              Origin::remote,
+              {}};
+  }
+  status_ = std::move(status);
+  // The deadline is the caller's too: it does not wait for data any more.
+  if (status_->code == StatusCode::deadline_exceeded) to_peer_.drop();
+}
+
+void OutgoingCall::on_unary(bool headers_empty, std::optional<uint32_t> length, Status status) {
+  sending_ = false;
+  sending_message_ = false;
+  on_headers(headers_empty);
+  if (length && status.ok()) deliver(*length);
+  end(std::move(status));
+}
+
+OutgoingWork OutgoingCall::take_work(bool may_receive) {
+  OutgoingWork work;
+  if (cancel_wanted_) {
+    cancel_wanted_ = false;
+    work.cancel = !remote_ended_;
+  }
+  if (over()) return work;
+
+  if (!started_ && shape_ == Shape::unary && from_peer_.closed() && from_peer_.whole() == 1) {
+    work.unary = true;
+    started_ = sending_ = half_closed_ = true;
+    ++operations_;
+    return work;
+  }
+  if (!sending_) {
+    work.start = !started_;
+    work.send_message = from_peer_.whole() > 0;
+    work.half_close = !half_closed_ && from_peer_.closed() && from_peer_.whole() <= 1;
+    if (work.sends()) {
+      ++operations_;
+      sending_ = true;
+      sending_message_ = work.send_message;
+      half_closed_ |= work.half_close;
+    }
+    if (work.start) {
+      operations_ += 2;  // headers and status
+      started_ = true;
+    }
+  }
+  if (headers_known_ && !receiving_ && !no_more_messages_ && may_receive && to_peer_.waiting() == 0 &&
+      to_peer_.has_credit()) {
+    work.receive_message = true;
+    receiving_ = true;
+    ++operations_;
+  }
+  return work;
+}
+
+OutgoingCall::Frame OutgoingCall::next_frame(uint32_t connection_credit) const {
+  if (status_written_ || peer_lost_) return Frame::none;
+  // After a daemon's refusal gRPC's remaining events do not matter; otherwise what it still delivers comes first.
+  const bool complete = status_ && (!remote_ended_ || (!receiving_ && headers_known_));
+  const bool trailers_only = complete && answers_ == 0 && headers_empty_;
+  const bool refused = status_ && !remote_ended_;
+  if (headers_known_ && !headers_written_ && !trailers_only && !refused) return Frame::headers;
+  if (to_peer_.waiting() > 0) return to_peer_.can_send(connection_credit) ? Frame::data : Frame::none;
+  return complete ? Frame::status : Frame::none;
+}
+
+}  // namespace legated

@@ -1,0 +1,133 @@
+// legatectl: the operator's command. It finds the daemon's socket, reads the command line and runs
+// one command.
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+
+#include "cpp-client/socket.h"
+#include "daemon/ctl/commands.h"
+
+namespace {
+
+using namespace legated::ctl;
+using legate::client::Shape;
+
+constexpr const char* kSystemSocket = "/run/legated/legated.sock";
+
+const std::map<std::string, Shape> kShapes = {{"unary", Shape::unary},
+                                              {"client-streaming", Shape::client_streaming},
+                                              {"server-streaming", Shape::server_streaming},
+                                              {"bidi", Shape::bidi}};
+
+std::string environment(const char* variable) {
+  // No other thread runs yet.
+  const char* value = std::getenv(variable);  // NOLINT(concurrency-mt-unsafe)
+  return value == nullptr ? "" : value;
+}
+
+std::string default_socket() {
+  if (auto path = environment("LEGATE_SOCKET"); !path.empty()) return path;
+  const std::string runtime = environment("XDG_RUNTIME_DIR");
+  if (runtime.empty()) return kSystemSocket;
+  const std::string path = runtime + "/legated.sock";
+  std::error_code ignored;
+  const bool only_system =
+      !std::filesystem::exists(path, ignored) && std::filesystem::exists(kSystemSocket, ignored);
+  return only_system ? kSystemSocket : path;
+}
+
+/// The options of one run, as CLI11 fills them in.
+struct CommandLine {
+  CLI::App app{"legatectl shows what a running legated does, and makes calls through it.",
+               "legatectl"};
+  Target target{.socket = default_socket()};
+  int ping_count = 1;
+  CallRequest request;
+  std::vector<std::string> texts;
+  std::vector<std::string> hexes;
+  std::string output = "text";
+  std::string shape;
+
+  CLI::App* ping = nullptr;
+  CLI::App* call = nullptr;
+  CLI::Option* data_option = nullptr;
+  CLI::Option* hex_option = nullptr;
+
+  CommandLine() {
+    app.require_subcommand(1);
+    app.fallthrough();
+    app.set_version_flag("--version", std::string("legatectl ") + LEGATED_VERSION);
+    app.add_option("--socket", target.socket,
+                   "Path of legated's socket [$LEGATE_SOCKET, $XDG_RUNTIME_DIR/legated.sock or " +
+                       std::string(kSystemSocket) + "]");
+    app.add_option("-o,--output", output, "text or json [text]")
+        ->check(CLI::IsMember({"text", "json"}));
+    app.footer(
+        "Exit code: 0 when all went well, 64 + the gRPC status code when a call ended with another\n"
+        "status than OK, 1 for everything else.");
+
+    app.add_subcommand("status", "Version, uptime, limits and totals of the daemon");
+    app.add_subcommand("channels", "Channels to remote servers");
+    app.add_subcommand("calls", "Calls that are open, in both directions");
+    app.add_subcommand("workers", "Servers, and the workers that serve them");
+    ping = app.add_subcommand("ping", "Measure the way to the daemon and back");
+    ping->add_option("-c,--count", ping_count, "How many times [1]")->check(CLI::Range(1, 1'000'000));
+    add_call();
+  }
+
+  void add_call() {
+    call = app.add_subcommand("call", "Call a method of a remote server through legated");
+    call->add_option("target", request.target, "gRPC target, such as localhost:50051 or unix:/path")
+        ->required();
+    call->add_option("method", request.method, "/package.Service/Method")->required();
+    data_option = call->add_option("-d,--data", texts,
+                                   "A message's bytes: text, @file, or @- for the standard input")
+                      ->allow_extra_args(false);
+    hex_option = call->add_option("--hex", hexes, "The same in hexadecimal digits; @file, @- too")
+                     ->allow_extra_args(false);
+    call->add_option("-H,--header", request.headers,
+                     "Request metadata key:value; base64 for keys ending in -bin")
+        ->allow_extra_args(false);
+    call->add_option("--timeout", request.timeout, "Deadline, such as 2s or 500ms [none]");
+    call->add_flag("--wait-for-ready", request.wait_for_ready,
+                   "Wait for the server instead of failing when it can't be reached");
+    call->add_option("--shape", shape, "[unary; client-streaming with several messages]")
+        ->check(CLI::IsMember(kShapes));
+    call->add_option("--out", request.out, "What to do with replies: raw, hex (a line each) or @file")
+        ->capture_default_str();
+    call->add_flag("-v,--verbose", request.verbose, "Print headers, trailers and status to stderr");
+  }
+
+  int run() {
+    target.json = output == "json";
+    if (ping->parsed()) return run_ping(target, ping_count);
+    if (!call->parsed()) return run_query(target, app.get_subcommands().front()->get_name());
+    if (!shape.empty()) request.shape = kShapes.at(shape);
+    // Messages go out in the order in which they were given, whichever option gave them.
+    size_t text = 0;
+    size_t hex = 0;
+    for (const CLI::Option* option : call->parse_order()) {
+      if (option == data_option) request.messages.push_back({.text = texts[text++]});
+      if (option == hex_option) request.messages.push_back({.hex = true, .text = hexes[hex++]});
+    }
+    return run_call(target, request);
+  }
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CommandLine line;
+  try {
+    line.app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return line.app.exit(error) == 0 ? 0 : kFailed;
+  }
+  try {
+    return line.run();
+  } catch (const std::exception& error) {
+    complain(error.what());
+    return kFailed;
+  }
+}

@@ -1,0 +1,45 @@
+#include "daemon/grpc/peer_messages.h"
+
+namespace legated {
+
+std::optional<Status> PeerMessages::add(Session& session, const legate::ipc::Frame& part) {
+  const auto& header = part.header;
+  if (header.has(legate::ipc::flag::msg_begin)) {
+    if (header.aux > config_.limits.max_message) {
+      return Status{StatusCode::resource_exhausted,
+                    std::string(what_) + " message of " + std::to_string(header.aux) +
+                        " bytes exceeds limits.max_message, " + std::to_string(config_.limits.max_message) + " bytes",
+                    Origin::daemon,
+                    {}};
+    }
+    if (!session.reserve(header.aux)) {
+      return Status{StatusCode::resource_exhausted,
+                    std::string(what_) + " messages held for this process would exceed ipc.memory_budget, " +
+                        std::to_string(config_.ipc.memory_budget) + " bytes: the other side takes them too slowly",
+                    Origin::daemon,
+                    {}};
+    }
+    reserved_.push_back(header.aux);
+  }
+  assembling_.append(part.payload);
+  if (header.has(legate::ipc::flag::msg_end)) whole_.emplace_back(assembling_.finish());
+  return std::nullopt;
+}
+
+void PeerMessages::sent() {
+  whole_.pop_front();  // gRPC has references of its own
+  in_flight_ = true;
+}
+
+void PeerMessages::on_batch_done(Session& session) {
+  if (!std::exchange(in_flight_, false) || reserved_.empty()) return;
+  session.release(reserved_.front());
+  reserved_.pop_front();
+}
+
+void PeerMessages::release_all(Session& session) {
+  for (const uint32_t bytes : reserved_) session.release(bytes);
+  reserved_.clear();
+}
+
+}  // namespace legated

@@ -1,0 +1,54 @@
+#pragma once
+// The daemon as a gRPC server on behalf of its peers: LISTEN, REGISTER, SERVE, UNREGISTER. The loop's thread.
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "daemon/config/config.h"
+#include "daemon/inbound/server.h"
+#include "daemon/ipc/session.h"
+
+namespace legated {
+
+class Inbound {
+ public:
+  /// `on_change` is called when a server has closed.
+  Inbound(Loop& loop, const Config& config, std::function<void()> on_change)
+      : loop_(loop), config_(config), on_change_(std::move(on_change)) {}
+
+  /// LISTEN, REGISTER, SERVE or UNREGISTER.
+  void on_request(Session& session, const legate::ipc::Frame& frame);
+
+  /// The peer will leave: it gets no more calls.
+  void on_peer_leaving(SessionId session);
+  void on_session_lost(SessionId session);
+
+  /// Takes no more gRPC connections and calls; those there are go on.
+  void drain();
+  /// Ends every call.
+  void end_calls(const Status& status);
+  /// All servers have closed.
+  bool idle() const { return servers_.empty(); }
+
+  const std::vector<std::unique_ptr<Server>>& servers() const { return servers_; }
+
+ private:
+  void listen(Session& session, const legate::ipc::Frame& frame);
+  void register_methods(Session& session, const legate::ipc::Frame& frame);
+  void serve(Session& session, const legate::ipc::Frame& frame);
+  void unregister(Session& session, const legate::ipc::Frame& frame);
+  Server* find(SessionId session, uint32_t listen_id) const;
+  void on_closed(Server& server);
+
+  Loop& loop_;
+  const Config& config_;
+  std::function<void()> on_change_;
+  bool draining_ = false;
+  std::vector<std::unique_ptr<Server>> servers_;
+  std::map<SessionId, std::map<uint32_t, Server*>> held_;  // by the id of the LISTEN
+  uint64_t next_lease_ = 0;
+};
+
+}  // namespace legated

@@ -1,0 +1,330 @@
+#include "daemon/outbound/client_call.h"
+
+#include <grpc/support/time.h>
+
+namespace legated {
+
+using namespace legate::ipc;
+namespace {
+
+gpr_timespec deadline_after(uint64_t timeout_us) {
+  constexpr uint64_t kForever = uint64_t{10} * 365 * 24 * 3600 * 1'000'000;  // gRPC's arithmetic must not overflow
+  if (timeout_us == 0 || timeout_us > kForever) return gpr_inf_future(GPR_CLOCK_MONOTONIC);
+  return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                      gpr_time_from_micros(static_cast<int64_t>(timeout_us), GPR_TIMESPAN));
+}
+
+/// Why this can't be a method, empty when it can. gRPC puts it into a header as it is.
+std::string refuse_method(std::string_view method) {
+  bool fine = method.size() > 3 && method.size() <= 1024 && method.front() == '/' && method.find('/', 1) != method.npos;
+  for (const char c : method) fine = fine && c > 0x20 && c < 0x7f;
+  return fine ? std::string() : "the method must be \"/package.Service/Method\" in printable ASCII, at most 1024 bytes";
+}
+
+}  // namespace
+
+ClientCall::ClientCall(Loop& loop, const Config& config, Session& session, const Frame& start,
+                       std::shared_ptr<Channel> channel, ClientCallOwner& owner)
+    : loop_(loop),
+      config_(config),
+      session_(&session),
+      session_id_(session.id()),
+      id_(CallId{start.header.call_id}),
+      method_(view(start.as<Start>().method())),
+      since_(loop.now()),
+      channel_(std::move(channel)),
+      owner_(owner),
+      core_(start.as<Start>().shape(), session.own_call_window(), session.peer_call_window()),
+      wait_for_ready_(start.as<Start>().wait_for_ready()),
+      messages_(config, "request") {
+  session.add_call(id_, *this);
+  loop_.queue_pump(*this);
+  begin(start.as<Start>());
+}
+
+void ClientCall::begin(const Start& meta) {
+  if (channel_ == nullptr) {
+    return refuse({StatusCode::failed_precondition,
+                   "channel " + std::to_string(meta.channel()) + " is not open on this connection",
+                   legated::Origin::daemon,
+                   {}});
+  }
+  ++channel_->calls;
+  ++channel_->started;
+  if (std::string why = refuse_method(method_); !why.empty()) {
+    return refuse({StatusCode::invalid_argument, std::move(why), legated::Origin::daemon, {}});
+  }
+  if (meta.shape() > Shape::MAX) {
+    return refuse({StatusCode::invalid_argument, "unknown call shape", legated::Origin::daemon, {}});
+  }
+  if (Status status = metadata_.assign(meta.metadata(), config_.limits.max_metadata); !status.ok()) {
+    return refuse(std::move(status));
+  }
+  const grpc_slice path = slice_of(method_);
+  call_ = grpc_channel_create_call(channel_->get(), nullptr, GRPC_PROPAGATE_DEFAULTS, loop_.completions(), path, nullptr,
+                                   deadline_after(meta.timeout_us()), nullptr);
+  grpc_slice_unref(path);
+}
+
+ClientCall::~ClientCall() {
+  if (call_ != nullptr) grpc_call_unref(call_);
+  if (received_ != nullptr) grpc_byte_buffer_destroy(received_);
+  grpc_slice_unref(details_);
+  if (channel_ != nullptr) --channel_->calls;
+}
+
+const char* ClientCall::state() const {
+  if (core_.status_known()) return "ending";
+  return core_.started() ? "open" : "starting";
+}
+
+void ClientCall::refuse(Status status) {
+  core_.refuse(std::move(status));
+  loop_.queue_pump(*this);
+}
+
+// ---- Frames from the peer ----------------------------------------------------------------------
+
+std::optional<Violation> ClientCall::on_frame(const Frame& frame) {
+  switch (frame.header.type) {
+    case FrameType::data:
+      return on_part(frame);
+    case FrameType::window:
+      if (!core_.on_window(frame.header.aux)) {
+        return Violation{ErrorCode::flow_control, "the call's window must stay between 1 and 2147483647"};
+      }
+      break;
+    default:  // CANCEL; the session lets nothing else through
+      core_.on_cancel();
+      break;
+  }
+  loop_.queue_pump(*this);
+  return std::nullopt;
+}
+
+std::optional<Violation> ClientCall::on_part(const Frame& frame) {
+  const Header& header = frame.header;
+  if (core_.status_known()) return std::nullopt;  // dropped
+  if (header.type == FrameType::start && frame.payload.empty() && header.flags == 0) return std::nullopt;
+  if (auto violation = core_.on_part(header.flags, header.aux, static_cast<uint32_t>(frame.payload.size()))) {
+    return violation;
+  }
+  loop_.queue_pump(*this);
+  if (auto fault = messages_.add(*session_, frame)) {
+    refuse(std::move(*fault));
+    return std::nullopt;
+  }
+  return_credit();
+  return std::nullopt;
+}
+
+void ClientCall::return_credit() {
+  if (core_.status_known()) return;
+  if (const uint32_t grant = core_.from_peer().take_grant(); grant > 0) {
+    session_->control(FrameType::window, id_, grant);
+  }
+}
+
+void ClientCall::on_session_lost() {
+  messages_.release_all(*session_);
+  session_ = nullptr;
+  core_.on_peer_lost();
+  loop_.queue_pump(*this);
+}
+
+// ---- gRPC --------------------------------------------------------------------------------------
+
+void ClientCall::run() {
+  const OutgoingWork work = core_.take_work(session_ != nullptr && session_->may_receive(*this));
+  if (work.cancel) grpc_call_cancel(call_, nullptr);
+  if (work.unary) start_unary();
+  if (work.sends()) start_sends(work);
+  if (work.receive_message) {
+    Batch batch;
+    batch.add(GRPC_OP_RECV_MESSAGE).data.recv_message.recv_message = &received_;
+    batch.start(call_, received_done_);
+  }
+  if (core_.finished()) return owner_.on_call_finished(*this);  // destroys this
+  if (session_ != nullptr && ready(UINT32_MAX) != Ready::nothing) session_->notify(*this);
+}
+
+void ClientCall::add_initial_metadata(Batch& batch) {
+  grpc_op& op = batch.add(GRPC_OP_SEND_INITIAL_METADATA);
+  op.data.send_initial_metadata.metadata = metadata_.data();
+  op.data.send_initial_metadata.count = metadata_.size();
+  if (wait_for_ready_) {
+    op.flags = GRPC_INITIAL_METADATA_WAIT_FOR_READY | GRPC_INITIAL_METADATA_WAIT_FOR_READY_EXPLICITLY_SET;
+  }
+}
+
+void ClientCall::add_message(Batch& batch) {
+  batch.add(GRPC_OP_SEND_MESSAGE).data.send_message.send_message = messages_.oldest();
+}
+
+void ClientCall::start_unary() {
+  Batch batch;
+  add_initial_metadata(batch);
+  add_message(batch);
+  batch.add(GRPC_OP_SEND_CLOSE_FROM_CLIENT);
+  batch.add(GRPC_OP_RECV_INITIAL_METADATA).data.recv_initial_metadata.recv_initial_metadata = headers_.array();
+  batch.add(GRPC_OP_RECV_MESSAGE).data.recv_message.recv_message = &received_;
+  grpc_op& status = batch.add(GRPC_OP_RECV_STATUS_ON_CLIENT);
+  status.data.recv_status_on_client.trailing_metadata = trailers_.array();
+  status.data.recv_status_on_client.status = &code_;
+  status.data.recv_status_on_client.status_details = &details_;
+  batch.start(call_, unary_done_);
+  messages_.sent();
+}
+
+void ClientCall::start_sends(const OutgoingWork& work) {
+  if (work.start) {
+    Batch headers;
+    headers.add(GRPC_OP_RECV_INITIAL_METADATA).data.recv_initial_metadata.recv_initial_metadata = headers_.array();
+    Batch end;
+    grpc_op& status = end.add(GRPC_OP_RECV_STATUS_ON_CLIENT);
+    status.data.recv_status_on_client.trailing_metadata = trailers_.array();
+    status.data.recv_status_on_client.status = &code_;
+    status.data.recv_status_on_client.status_details = &details_;
+    headers.start(call_, headers_done_);
+    end.start(call_, status_done_);
+  }
+  Batch sends;
+  if (work.start) add_initial_metadata(sends);
+  if (work.send_message) add_message(sends);
+  if (work.half_close) sends.add(GRPC_OP_SEND_CLOSE_FROM_CLIENT);
+  sends.start(call_, sent_);
+  if (work.send_message) messages_.sent();
+}
+
+void ClientCall::on_sent(bool ok) {
+  core_.on_sent(ok);
+  if (session_ != nullptr) {
+    messages_.on_batch_done(*session_);
+    return_credit();
+  }
+  loop_.queue_pump(*this);
+}
+
+void ClientCall::on_headers(bool) {
+  core_.on_headers(headers_.empty());
+  loop_.queue_pump(*this);
+}
+
+std::optional<uint32_t> ClientCall::take_received() {
+  if (received_ == nullptr) return std::nullopt;
+  message_ = ReceivedMessage::take(std::exchange(received_, nullptr));
+  if (message_ == nullptr) return std::nullopt;
+  return message_->length();
+}
+
+void ClientCall::on_received(bool) {
+  const bool came = received_ != nullptr;
+  const auto length = take_received();
+  core_.on_message(length);
+  if (came && !length) {
+    core_.refuse({StatusCode::internal, "the server's message can't be decompressed", legated::Origin::remote, {}});
+  }
+  if (core_.messages_waiting() == 0) {
+    message_.reset();
+  } else if (session_ != nullptr) {
+    session_->hold(*length);
+  }
+  loop_.queue_pump(*this);
+}
+
+Status ClientCall::remote_status() {
+  Status status = status_from_wire(static_cast<uint32_t>(code_), std::string(text_of(details_)), legated::Origin::remote);
+  if (!status.ok()) {
+    for (size_t i = 0; i < trailers_.array()->count; ++i) {
+      const grpc_metadata& element = trailers_.array()->metadata[i];
+      if (text_of(element.key) == "grpc-status-details-bin") status.details = std::string(text_of(element.value));
+    }
+  }
+  return status;
+}
+
+void ClientCall::on_status(bool) {
+  core_.on_status(remote_status());
+  loop_.queue_pump(*this);
+}
+
+void ClientCall::on_unary(bool) {
+  const auto length = take_received();
+  core_.on_unary(headers_.empty(), length, remote_status());
+  if (core_.messages_waiting() == 0) {
+    message_.reset();
+  } else if (session_ != nullptr) {
+    session_->hold(*length);
+  }
+  if (session_ != nullptr) messages_.on_batch_done(*session_);
+  loop_.queue_pump(*this);
+}
+
+// ---- Frames to the peer ------------------------------------------------------------------------
+
+SessionCall::Ready ClientCall::ready(uint32_t connection_credit) const {
+  switch (core_.next_frame(connection_credit)) {
+    case OutgoingCall::Frame::none:
+      return Ready::nothing;
+    case OutgoingCall::Frame::data:
+      return Ready::data;
+    default:
+      return Ready::prompt;
+  }
+}
+
+void ClientCall::write_frame(Session& session) {
+  switch (core_.next_frame(session.connection_credit())) {
+    case OutgoingCall::Frame::headers: {
+      auto& fbb = session.builder();
+      const auto metadata = headers_.build(fbb);
+      fbb.Finish(CreateHeaders(fbb, metadata));
+      session.output().frame({.call_id = raw(id_), .type = FrameType::headers}, &fbb);
+      core_.on_headers_written();
+      return;
+    }
+    case OutgoingCall::Frame::data: {
+      const auto part = core_.next_part(session.max_frame(), session.connection_credit());
+      session.output().frame({.call_id = raw(id_), .type = FrameType::data, .flags = part->flags, .aux = part->aux},
+                             nullptr, part->length);
+      message_->write_to(session.output(), part->offset, part->length);
+      session.spend(part->length);
+      if ((part->flags & flag::msg_end) != 0) {
+        const uint32_t length = message_->length();
+        message_.reset();
+        session.release(length);
+        loop_.queue_pump(*this);  // the next message may be read
+      }
+      return;
+    }
+    case OutgoingCall::Frame::status:
+      return write_status(session);
+    case OutgoingCall::Frame::none:
+      return;
+  }
+}
+
+void ClientCall::write_status(Session& session) {
+  const Status& status = core_.status();
+  auto& fbb = session.builder();
+  const auto trailers = status.origin == legated::Origin::remote ? trailers_.build(fbb) : 0;
+  const auto elapsed = std::chrono::duration_cast<std::chrono::microseconds>(loop_.now() - since_);
+  build_status(fbb, status, trailers, static_cast<uint64_t>(elapsed.count()));
+  session.output().frame({.call_id = raw(id_), .type = FrameType::status}, &fbb);
+  core_.on_status_written();
+  if (channel_ != nullptr) {
+    ++channel_->ended;
+    if (!status.ok()) {
+      ++channel_->failed;
+      channel_->last_error = std::string(name(status.code)) + ": " + status.message.substr(0, 500);
+    }
+  }
+  if (message_ != nullptr) session.release(message_->length());  // dropped
+  message_.reset();
+  messages_.release_all(session);
+  session.remove_call(id_, *this);
+  session_ = nullptr;
+  loop_.queue_pump(*this);
+}
+
+}  // namespace legated

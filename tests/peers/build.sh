@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Builds the Go peers and grpcurl:   tests/peers/build.sh [FOLDER]     (build/bin by default)
+# Does nothing when they are newer than their sources. Needs the network only while a module is
+# missing from Go's module cache.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+mkdir -p "${1:-build/bin}"
+out=$(cd "${1:-build/bin}" && pwd)
+programs=(peer-server peer-client grpcurl)
+
+up_to_date() {
+  for program in "${programs[@]}"; do
+    [[ -x $out/$program ]] || return 1
+    [[ -z $(find tests/peers/go \( -name '*.go' -o -name 'go.*' \) -newer "$out/$program" -print -quit) ]] || return 1
+  done
+}
+
+if up_to_date; then
+  echo "peers: up to date in $out"
+  exit 0
+fi
+if ! command -v go >/dev/null; then
+  echo "peers: Go is missing; scripts/install-deps.sh --tests installs it" >&2
+  exit 1
+fi
+
+echo "peers: building ${programs[*]} with $(go version | cut -d' ' -f3)"
+cd tests/peers/go
+export GOTOOLCHAIN=local
+go build -mod=readonly -buildvcs=false -trimpath -ldflags='-s -w' -o "$out/" \
+  ./cmd/peer-server ./cmd/peer-client github.com/fullstorydev/grpcurl/cmd/grpcurl
+touch "${programs[@]/#/$out/}"
