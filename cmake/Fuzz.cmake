@@ -4,7 +4,7 @@ set(LEGATED_FUZZ_SECONDS 20 CACHE STRING "How long each fuzz target runs as a te
 
 if(LEGATED_FUZZ)
   if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
-    message(FATAL_ERROR "LEGATED_FUZZ needs clang++; use the preset `fuzz`")
+    message(FATAL_ERROR "LEGATED_FUZZ needs clang; use the preset `fuzz`")
   endif()
   add_compile_options(-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined)
   add_link_options(-fsanitize=address,undefined)

@@ -21,7 +21,8 @@ Status too_long(const std::string& method) {
 }  // namespace
 
 Connection::Connection(std::shared_ptr<Session> session)
-    : session_(std::move(session)), reader_([session = session_.get()] { session->read_frames(); }) {}
+    : session_(std::move(session)),
+      reader_([session = session_.get()] { session->read_frames(); }) {}
 
 Connection::~Connection() { close(); }
 
@@ -109,9 +110,8 @@ std::shared_ptr<Call> Connection::start_call(ChannelId channel, const std::strin
   session_->add_start(*stream);
   session_->flush(lock);
   // What credit did not let through lies with the caller: waits for it.
-  stream->changed.wait(lock, [&] {
-    return stream->sent == stream->posted || stream->status || stream->cancelled;
-  });
+  stream->changed.wait(
+      lock, [&] { return stream->sent == stream->posted || stream->status || stream->cancelled; });
   session_->flush(lock);
   return call;
 }
@@ -186,9 +186,8 @@ Lease Connection::register_methods(ServerId server, Handlers handlers, uint32_t 
     pools_.push_back(std::make_unique<HandlerPool>(std::move(handlers), slots));
     pool = pools_.back().get();
   }
-  return register_methods(server, patterns, slots, [pool](std::shared_ptr<ServerCall> call) {
-    pool->run(std::move(call));
-  });
+  return register_methods(server, patterns, slots,
+                          [pool](std::shared_ptr<ServerCall> call) { pool->run(std::move(call)); });
 }
 
 Lease Connection::register_methods(ServerId server, const std::vector<std::string>& patterns,

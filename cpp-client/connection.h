@@ -44,9 +44,9 @@ struct ChannelOpened {
 struct Listening {
   Status status;
   ServerId server{};
-  uint32_t port = 0;    // the one really bound; 0 for a Unix socket
+  uint32_t port = 0;      // the one really bound; 0 for a Unix socket
   std::string address{};  // with that port in it
-  bool shared = false;  // another process already held this server
+  bool shared = false;    // another process already held this server
 };
 
 /// The answer to REGISTER.

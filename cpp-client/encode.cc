@@ -42,7 +42,7 @@ void encode_hello(Builder& builder, const Options& options) {
   builder.Clear();
   const auto name = builder.CreateString(options.name);
   const auto instance = builder.CreateString(std::to_string(::getpid()));
-  const auto build = builder.CreateString("legate_client 0.1.0");
+  const auto build = builder.CreateString("legate_client " LEGATE_CLIENT_VERSION);
   ipc::HelloBuilder hello(builder);
   hello.add_roles(static_cast<uint8_t>(options.roles));
   hello.add_name(name);

@@ -54,8 +54,8 @@ class Inbox {
   void settle();
 
   const uint32_t window_;
-  uint32_t credit_;   // what the sender may still send
-  uint32_t due_ = 0;  // to be returned with the next WINDOW
+  uint32_t credit_;               // what the sender may still send
+  uint32_t due_ = 0;              // to be returned with the next WINDOW
   std::deque<Message> messages_;  // only the last may be incomplete
   bool discarding_ = false;
   bool ended_ = false;

@@ -162,7 +162,8 @@ std::shared_ptr<Request> Session::find_request(uint32_t id) const {
 std::shared_ptr<Stream> Session::new_stream(Stream::Kind kind) {
   auto status = closed();
   const uint32_t id = status ? 0 : next_id_;
-  auto stream = std::make_shared<Stream>(kind, id, options_.call_window, welcome_.limits.call_window);
+  auto stream =
+      std::make_shared<Stream>(kind, id, options_.call_window, welcome_.limits.call_window);
   if (status) {
     stream->status = std::move(status);
     return stream;

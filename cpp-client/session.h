@@ -103,7 +103,9 @@ class Session {
   void flush(Lock& lock);
 
   /// Dispatches of `lease` go to `dispatched`, on the reader thread, without the lock.
-  void set_lease(LeaseId lease, Dispatched dispatched) { leases_[lease.value] = std::move(dispatched); }
+  void set_lease(LeaseId lease, Dispatched dispatched) {
+    leases_[lease.value] = std::move(dispatched);
+  }
   void drop_lease(LeaseId lease) { leases_.erase(lease.value); }
   /// Waits until no dispatch is open. False when the time is over first.
   bool wait_idle(Lock& lock, std::chrono::milliseconds timeout);
@@ -153,8 +155,8 @@ class Session {
 
   Outbox outbox_;
   Builder builder_;
-  uint32_t next_id_ = 1;         // ours, odd
-  uint32_t last_dispatch_ = 0;   // the daemon's, even
+  uint32_t next_id_ = 1;        // ours, odd
+  uint32_t last_dispatch_ = 0;  // the daemon's, even
   std::unordered_map<uint32_t, std::shared_ptr<Stream>> streams_;
   std::unordered_map<uint32_t, std::shared_ptr<Request>> requests_;
   std::unordered_map<uint32_t, Dispatched> leases_;
@@ -169,8 +171,8 @@ class Session {
   std::map<uint32_t, Ping*> pings_;
   uint32_t next_ping_ = 1;
   std::optional<Status> lost_;
-  bool leaving_ = false;       // the final GOAWAY has come
-  std::string daemon_error_;   // what ERROR said
+  bool leaving_ = false;      // the final GOAWAY has come
+  std::string daemon_error_;  // what ERROR said
 
   // The reader thread's own.
   ipc::FrameDecoder decoder_;

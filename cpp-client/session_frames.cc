@@ -25,27 +25,20 @@ std::optional<Violation> Session::handle(const ipc::Frame& frame) {
     case FrameType::goaway:
       if (header.call_id != 0) return unexpected(header, "it is about the connection, id 0");
       return handle_connection(frame);
-    case FrameType::window:
-      return handle_window(frame);
+    case FrameType::window: return handle_window(frame);
     case FrameType::unsupported:
       tell({.kind = Event::Kind::unsupported,
             .message = where_ + " does not know frame type " + std::to_string(header.aux),
             .id = header.call_id});
       return std::nullopt;
-    case FrameType::start:
-      return handle_start(frame);
-    case FrameType::headers:
-      return handle_headers(frame);
-    case FrameType::data:
-      return handle_data(frame);
-    case FrameType::status:
-      return handle_status(frame);
-    case FrameType::cancel:
-      return handle_cancel(frame);
+    case FrameType::start: return handle_start(frame);
+    case FrameType::headers: return handle_headers(frame);
+    case FrameType::data: return handle_data(frame);
+    case FrameType::status: return handle_status(frame);
+    case FrameType::cancel: return handle_cancel(frame);
     case FrameType::channel_opened:
     case FrameType::listening:
-    case FrameType::lease:
-      return handle_success(frame);
+    case FrameType::lease: return handle_success(frame);
     default:
       if (is_known(header.type)) return unexpected(header, "the daemon may not send it now");
       outbox_.add({.call_id = header.call_id,
@@ -58,8 +51,9 @@ std::optional<Violation> Session::handle(const ipc::Frame& frame) {
 std::optional<Violation> Session::handle_connection(const ipc::Frame& frame) {
   switch (frame.header.type) {
     case FrameType::error:
-      daemon_error_ = std::string("legated says: ") + EnumNameErrorCode(frame.as<ipc::Error>().code()) +
-                      ": " + std::string(ipc::view(frame.as<ipc::Error>().message()));
+      daemon_error_ = std::string("legated says: ") +
+                      EnumNameErrorCode(frame.as<ipc::Error>().code()) + ": " +
+                      std::string(ipc::view(frame.as<ipc::Error>().message()));
       tell({.kind = Event::Kind::error, .message = daemon_error_});
       lose(daemon_error_);
       break;
@@ -72,9 +66,7 @@ std::optional<Violation> Session::handle_connection(const ipc::Frame& frame) {
         found->second->changed.notify_all();
       }
       break;
-    default:
-      handle_goaway(frame.as<ipc::Goaway>());
-      break;
+    default: handle_goaway(frame.as<ipc::Goaway>()); break;
   }
   return std::nullopt;
 }
@@ -119,7 +111,8 @@ std::optional<Violation> Session::find(const ipc::Header& header, Found& found) 
 std::optional<Violation> Session::receive_payload(const ipc::Frame& frame) {
   const auto size = static_cast<uint32_t>(frame.payload.size());
   if (size > receive_credit_) {
-    return Violation{ErrorCode::flow_control, name(frame.header.type) + ": " + std::to_string(size) +
+    return Violation{ErrorCode::flow_control, name(frame.header.type) + ": " +
+                                                  std::to_string(size) +
                                                   " bytes exceed the connection's credit of " +
                                                   std::to_string(receive_credit_)};
   }
@@ -136,7 +129,8 @@ std::optional<Violation> Session::receive_payload(const ipc::Frame& frame) {
 std::optional<Violation> Session::handle_start(const ipc::Frame& frame) {
   const uint32_t id = frame.header.call_id;
   if (id == 0 || ours(id) || id <= last_dispatch_) {
-    return Violation{ErrorCode::call_id, "START: id " + std::to_string(id) + " is odd or not above " +
+    return Violation{ErrorCode::call_id, "START: id " + std::to_string(id) +
+                                             " is odd or not above " +
                                              std::to_string(last_dispatch_)};
   }
   last_dispatch_ = id;
@@ -254,8 +248,9 @@ std::optional<Violation> Session::handle_window(const ipc::Frame& frame) {
   int64_t& window = stream == nullptr ? send_credit_ : stream->credit;
   window += credit;
   if (credit == 0 || window > ipc::kMaxWindow) {
-    return Violation{ErrorCode::flow_control, "WINDOW: " + std::to_string(credit) +
-                                                  " bytes give a window of " + std::to_string(window)};
+    return Violation{
+        ErrorCode::flow_control,
+        "WINDOW: " + std::to_string(credit) + " bytes give a window of " + std::to_string(window)};
   }
   if (stream == nullptr) {
     pump_waiting();

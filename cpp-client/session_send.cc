@@ -111,9 +111,8 @@ bool Session::write(Stream& stream, std::string_view message, Lock& guard) {
   const uint64_t number = ++stream.posted;
   pump(stream);
   flush(guard);
-  stream.changed.wait(guard, [&] {
-    return stream.sent >= number || stream.status || stream.cancelled;
-  });
+  stream.changed.wait(guard,
+                      [&] { return stream.sent >= number || stream.status || stream.cancelled; });
   if (stream.sent >= number) {
     flush(guard);  // the last part was queued by another thread
     return true;

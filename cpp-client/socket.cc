@@ -15,14 +15,10 @@ namespace {
 
 std::string remedy(int error) {
   switch (error) {
-    case ENOENT:
-      return "is legated running, and is this its socket?";
-    case ECONNREFUSED:
-      return "legated has left this socket behind; start it again";
-    case EACCES:
-      return "ask for membership of the group that owns the socket";
-    default:
-      return "check the path and that legated is running";
+    case ENOENT: return "is legated running, and is this its socket?";
+    case ECONNREFUSED: return "legated has left this socket behind; start it again";
+    case EACCES: return "ask for membership of the group that owns the socket";
+    default: return "check the path and that legated is running";
   }
 }
 

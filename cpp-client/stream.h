@@ -47,17 +47,17 @@ struct Stream {
 
   // What goes out.
   struct Message {
-    std::string owned{};     // empty when the writer waits, and `bytes` lies with it
+    std::string owned{};       // empty when the writer waits, and `bytes` lies with it
     std::string_view bytes{};  // what is left to send
     size_t length = 0;
   };
   std::deque<Message> messages;
-  uint64_t posted = 0;       // messages ever put into `messages`
-  uint64_t sent = 0;         // messages handed over whole
-  int64_t credit = 0;        // bytes the other side takes for this call
-  bool half_close = false;   // END_STREAM is to follow the messages
-  bool half_closed = false;  // END_STREAM was sent
-  bool cancelled = false;    // CANCEL was sent (call) or has come (dispatch)
+  uint64_t posted = 0;                // messages ever put into `messages`
+  uint64_t sent = 0;                  // messages handed over whole
+  int64_t credit = 0;                 // bytes the other side takes for this call
+  bool half_close = false;            // END_STREAM is to follow the messages
+  bool half_closed = false;           // END_STREAM was sent
+  bool cancelled = false;             // CANCEL was sent (call) or has come (dispatch)
   bool waits_for_connection = false;  // in the session's queue for connection credit
 
   // A dispatch only.

@@ -49,7 +49,10 @@ void Daemon::run() {
                         {"epoch", identity_.epoch}});
   notify_service_manager("READY=1\nSTATUS=serving " + config_.ipc.socket);
   loop_.run();
-  log::info("stopped", {{"uptime_s", std::chrono::duration_cast<std::chrono::seconds>(Loop::Clock::now() - started_).count()}});
+  log::info(
+      "stopped",
+      {{"uptime_s",
+        std::chrono::duration_cast<std::chrono::seconds>(Loop::Clock::now() - started_).count()}});
 }
 
 // ---- Sessions ----------------------------------------------------------------------------------
@@ -58,27 +61,32 @@ void Daemon::on_accept(int fd) {
   Session::Peer peer;
   const Status identified = identify(fd, config_.access, peer);
   const SessionId id{next_session_++};
-  auto session = std::make_unique<Session>(loop_, config_, static_cast<SessionHost&>(*this), id, fd, std::move(peer));
+  auto session = std::make_unique<Session>(loop_, config_, static_cast<SessionHost&>(*this), id, fd,
+                                           std::move(peer));
   Session& made = *session;
   sessions_[id] = std::move(session);
   ++pending_hello_;
   if (!identified.ok()) {
     made.fail(ErrorCode::access_denied, identified.message);
   } else if (made.peer().allowed_roles == 0) {
-    made.fail(ErrorCode::access_denied, "user " + std::to_string(made.peer().uid) +
-                                            " has no role here; see [access] in the daemon's configuration");
+    made.fail(ErrorCode::access_denied,
+              "user " + std::to_string(made.peer().uid) +
+                  " has no role here; see [access] in the daemon's configuration");
   } else if (sessions_.size() > config_.ipc.max_connections) {
-    made.fail(ErrorCode::too_many, "ipc.max_connections, " + std::to_string(config_.ipc.max_connections) +
+    made.fail(ErrorCode::too_many, "ipc.max_connections, " +
+                                       std::to_string(config_.ipc.max_connections) +
                                        ", is reached; close some, or raise it");
   } else if (pending_hello_ > config_.ipc.max_pending_hello) {
-    made.fail(ErrorCode::too_many, "ipc.max_pending_hello, " + std::to_string(config_.ipc.max_pending_hello) +
+    made.fail(ErrorCode::too_many, "ipc.max_pending_hello, " +
+                                       std::to_string(config_.ipc.max_pending_hello) +
                                        ", connections have not said HELLO yet; try again");
   }
 }
 
 void Daemon::on_hello(Session& session) {
   --pending_hello_;
-  if (state_ != State::running) session.goaway(false, config_.shutdown.grace, "legated is shutting down");
+  if (state_ != State::running)
+    session.goaway(false, config_.shutdown.grace, "legated is shutting down");
 }
 
 void Daemon::on_session_lost(Session& session) {
@@ -96,14 +104,11 @@ void Daemon::on_peer_leaving(Session& session) { inbound_.on_peer_leaving(sessio
 
 void Daemon::on_request(Session& session, const Frame& frame) {
   switch (frame.header.type) {
-    case FrameType::query:
-      return on_query(session, frame);
+    case FrameType::query: return on_query(session, frame);
     case FrameType::start:
     case FrameType::open_channel:
-    case FrameType::close_channel:
-      return outbound_.on_request(session, frame);
-    default:
-      return inbound_.on_request(session, frame);
+    case FrameType::close_channel: return outbound_.on_request(session, frame);
+    default: return inbound_.on_request(session, frame);
   }
 }
 
@@ -120,10 +125,11 @@ void Daemon::on_query(Session& session, const Frame& frame) {
   } else if (what == "workers") {
     answer = workers_json();
   } else {
-    return session.answer(id, {StatusCode::invalid_argument,
-                               "unknown query; there are \"status\", \"channels\", \"calls\" and \"workers\"",
-                               Origin::daemon,
-                               {}});
+    return session.answer(
+        id, {StatusCode::invalid_argument,
+             "unknown query; there are \"status\", \"channels\", \"calls\" and \"workers\"",
+             Origin::daemon,
+             {}});
   }
   auto made = std::make_unique<QueryAnswer>(loop_, session, id, std::move(answer),
                                             [this](QueryAnswer& done) { queries_.erase(&done); });
@@ -161,7 +167,10 @@ void Daemon::begin_shutdown(const std::string& reason) {
 void Daemon::on_grace_over() {
   if (state_ == State::running || state_ == State::stopped) return;
   grace_.cancel();
-  const Status status{StatusCode::unavailable, "legated is shutting down and shutdown.grace is over", Origin::daemon, {}};
+  const Status status{StatusCode::unavailable,
+                      "legated is shutting down and shutdown.grace is over",
+                      Origin::daemon,
+                      {}};
   inbound_.end_calls(status);
   outbound_.drain();
   outbound_.end_calls(status);
@@ -172,7 +181,8 @@ void Daemon::go_on_with_shutdown() {
     state_ = State::draining_outbound;
     outbound_.drain();
     for (const auto& [id, session] : sessions_) {
-      if (session->open()) session->goaway(true, config_.shutdown.grace, "legated is shutting down");
+      if (session->open())
+        session->goaway(true, config_.shutdown.grace, "legated is shutting down");
     }
   }
   if (state_ == State::draining_outbound && outbound_.idle()) {

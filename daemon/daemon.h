@@ -1,8 +1,10 @@
 #pragma once
-// The daemon: sessions, what they ask for, and the way it ends. Wires the folders together; the loop's thread.
+// The daemon: sessions, what they ask for, and the way it ends. Wires the folders together; the
+// loop's thread.
 //
-// Shutdown (SIGTERM): announced -> servers drain, their calls end -> final GOAWAY, outgoing calls end -> gone. The grace bounds
-// the whole of it: what is left then ends UNAVAILABLE. A second SIGTERM ends the grace.
+// Shutdown (SIGTERM): announced -> servers drain, their calls end -> final GOAWAY, outgoing calls
+// end -> gone. The grace bounds the whole of it: what is left then ends UNAVAILABLE. A second
+// SIGTERM ends the grace.
 
 #include <map>
 #include <memory>

@@ -18,7 +18,8 @@ constexpr int kStartError = 1;
 
 int run(const legated::Config& config) {
   legated::block_signals();
-  // gRPC may fork and poll in ways of its own when told so by the environment; the daemon is built on one way.
+  // gRPC may fork and poll in ways of its own when told so by the environment; the daemon is built
+  // on one way.
   setenv("GRPC_POLL_STRATEGY", "epoll1", 1);
   legated::log::setup(config.log);
   legated::log::install_grpc_log();
@@ -29,20 +30,25 @@ int run(const legated::Config& config) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"legated: owns gRPC channels and ports for processes that speak to it over a Unix socket"};
+  CLI::App app{
+      "legated: owns gRPC channels and ports for processes that speak to it over a Unix socket"};
   app.set_version_flag("--version", legated::kVersion);
   app.require_subcommand(1);
 
   legated::ConfigSources sources;
   std::string socket;
   const auto add_sources = [&](CLI::App* command) {
-    command->add_option("-c,--config", sources.file, "TOML file; docs/configuration.md lists the keys");
-    command->add_option("--set", sources.overrides, "section.key=value, above file and environment; may be repeated");
+    command->add_option("-c,--config", sources.file,
+                        "TOML file; docs/configuration.md lists the keys");
+    command->add_option("--set", sources.overrides,
+                        "section.key=value, above file and environment; may be repeated");
     command->add_option("--socket", socket, "short for --set ipc.socket=PATH");
   };
   CLI::App* const run_command = app.add_subcommand("run", "serve, until SIGTERM");
-  CLI::App* const check_command = app.add_subcommand("check", "read the configuration, print it in full, and leave");
-  CLI::App* const keys_command = app.add_subcommand("keys", "print what can be configured, as Markdown");
+  CLI::App* const check_command =
+      app.add_subcommand("check", "read the configuration, print it in full, and leave");
+  CLI::App* const keys_command =
+      app.add_subcommand("keys", "print what can be configured, as Markdown");
   add_sources(run_command);
   add_sources(check_command);
   CLI11_PARSE(app, argc, argv);

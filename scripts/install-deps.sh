@@ -15,7 +15,7 @@ packages=(
   libgtest-dev libgmock-dev
 )
 test_packages=(
-  clang libclang-rt-14-dev
+  clang-19 libclang-rt-19-dev # the first clang of Debian 12 that takes all C++20 that its g++ takes
   python3 python3-grpcio python3-protobuf python3-flatbuffers python3-pytest
   strace ca-certificates
 )

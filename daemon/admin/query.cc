@@ -24,9 +24,11 @@ SessionCall::Ready QueryAnswer::ready(uint32_t connection_credit) const {
 
 void QueryAnswer::write_frame(Session& session) {
   if (const auto part = to_peer_.next_part(session.max_frame(), session.connection_credit())) {
-    session.output().frame({.call_id = raw(id_), .type = FrameType::data, .flags = part->flags, .aux = part->aux},
-                           nullptr, part->length);
-    session.output().payload({reinterpret_cast<const uint8_t*>(text_->data()) + part->offset, part->length}, text_);
+    session.output().frame(
+        {.call_id = raw(id_), .type = FrameType::data, .flags = part->flags, .aux = part->aux},
+        nullptr, part->length);
+    session.output().payload(
+        {reinterpret_cast<const uint8_t*>(text_->data()) + part->offset, part->length}, text_);
     session.spend(part->length);
     return;
   }
@@ -39,7 +41,8 @@ std::optional<Violation> QueryAnswer::on_frame(const legate::ipc::Frame& frame) 
   switch (frame.header.type) {
     case FrameType::window:
       if (!to_peer_.on_window(frame.header.aux)) {
-        return Violation{legate::ipc::ErrorCode::flow_control, "the window must stay between 1 and 2147483647"};
+        return Violation{legate::ipc::ErrorCode::flow_control,
+                         "the window must stay between 1 and 2147483647"};
       }
       session_->notify(*this);
       return std::nullopt;
@@ -47,8 +50,7 @@ std::optional<Violation> QueryAnswer::on_frame(const legate::ipc::Frame& frame) 
       to_peer_.drop();
       session_->notify(*this);
       return std::nullopt;
-    default:
-      return Violation{legate::ipc::ErrorCode::unexpected_frame, "a query takes no data"};
+    default: return Violation{legate::ipc::ErrorCode::unexpected_frame, "a query takes no data"};
   }
 }
 

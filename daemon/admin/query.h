@@ -1,5 +1,6 @@
 #pragma once
-// Answers to QUERY: one JSON message and a STATUS, under the same credit as any call. The loop's thread.
+// Answers to QUERY: one JSON message and a STATUS, under the same credit as any call. The loop's
+// thread.
 
 #include <functional>
 #include <string>
@@ -12,7 +13,8 @@ namespace legated {
 class QueryAnswer final : public SessionCall, private EndOfPass {
  public:
   /// `finished` is called last, and destroys the answer.
-  QueryAnswer(Loop& loop, Session& session, CallId id, std::string text, std::function<void(QueryAnswer&)> finished);
+  QueryAnswer(Loop& loop, Session& session, CallId id, std::string text,
+              std::function<void(QueryAnswer&)> finished);
 
  private:
   Ready ready(uint32_t connection_credit) const override;

@@ -20,22 +20,19 @@ int64_t milliseconds(Loop::Clock::duration time) {
 
 const char* name(grpc_connectivity_state state) {
   switch (state) {
-    case GRPC_CHANNEL_IDLE:
-      return "IDLE";
-    case GRPC_CHANNEL_CONNECTING:
-      return "CONNECTING";
-    case GRPC_CHANNEL_READY:
-      return "READY";
-    case GRPC_CHANNEL_TRANSIENT_FAILURE:
-      return "TRANSIENT_FAILURE";
-    case GRPC_CHANNEL_SHUTDOWN:
-      break;
+    case GRPC_CHANNEL_IDLE: return "IDLE";
+    case GRPC_CHANNEL_CONNECTING: return "CONNECTING";
+    case GRPC_CHANNEL_READY: return "READY";
+    case GRPC_CHANNEL_TRANSIENT_FAILURE: return "TRANSIENT_FAILURE";
+    case GRPC_CHANNEL_SHUTDOWN: break;
   }
   return "SHUTDOWN";
 }
 
 /// Names come from peers and may be no UTF-8.
-std::string dump(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
+std::string dump(const json& value) {
+  return value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
 
 }  // namespace
 
@@ -46,7 +43,8 @@ std::string Daemon::status_json() const {
     if (!session->open()) continue;
     json roles = json::array();
     for (const auto role : legate::ipc::EnumValuesRole()) {
-      if ((session->roles() & static_cast<uint8_t>(role)) != 0) roles.push_back(legate::ipc::EnumNameRole(role));
+      if ((session->roles() & static_cast<uint8_t>(role)) != 0)
+        roles.push_back(legate::ipc::EnumNameRole(role));
     }
     const Session::Peer& peer = session->peer();
     sessions.push_back({{"session", raw(id)},

@@ -1,6 +1,6 @@
 #pragma once
-// The credit ledger: bytes one side may still send (PROTOCOL.md, section 7). One pair per call and one per connection.
-// Pure values, owned by their call or session.
+// The credit ledger: bytes one side may still send (PROTOCOL.md, section 7). One pair per call and
+// one per connection. Pure values, owned by their call or session.
 
 #include <cstdint>
 
@@ -15,7 +15,8 @@ class SendCredit {
 
   uint32_t available() const { return available_; }
 
-  /// The peer granted more. False: the window would pass 2^31 - 1, or the grant is empty; a connection error.
+  /// The peer granted more. False: the window would pass 2^31 - 1, or the grant is empty; a
+  /// connection error.
   [[nodiscard]] bool add(uint32_t bytes) {
     if (bytes == 0 || uint64_t{available_} + bytes > legate::ipc::kMaxWindow) return false;
     available_ += bytes;
@@ -46,8 +47,9 @@ class ReceiveCredit {
   /// Bytes have been consumed and may be granted again.
   void give_back(uint32_t bytes) { owed_ += bytes; }
 
-  /// What to grant in a WINDOW frame now: nothing until half a window is owed, to keep such frames few, unless the
-  /// sender lacks credit for the `expected` bytes that must come before anything more can be consumed.
+  /// What to grant in a WINDOW frame now: nothing until half a window is owed, to keep such frames
+  /// few, unless the sender lacks credit for the `expected` bytes that must come before anything
+  /// more can be consumed.
   [[nodiscard]] uint32_t take_grant(uint32_t expected = 0) {
     if (owed_ < (window_ + 1) / 2 && (owed_ == 0 || expected <= available_)) return 0;
     const uint32_t grant = owed_;

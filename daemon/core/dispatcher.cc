@@ -8,7 +8,8 @@ namespace {
 
 std::string service_pattern(std::string_view method) {
   const size_t slash = method.rfind('/');
-  return slash == std::string_view::npos ? std::string{} : std::string(method.substr(0, slash + 1)) + "*";
+  return slash == std::string_view::npos ? std::string{}
+                                         : std::string(method.substr(0, slash + 1)) + "*";
 }
 
 }  // namespace
@@ -17,9 +18,10 @@ std::optional<std::string> Dispatcher::refuse_pattern(std::string_view pattern) 
   const std::string shown = "\"" + std::string(pattern.substr(0, 200)) + "\"";
   if (pattern == "*") return std::nullopt;
   const size_t slash = pattern.rfind('/');
-  if (pattern.empty() || pattern.front() != '/' || slash == 0 || slash + 1 == pattern.size() || slash == 1 ||
-      pattern.find('/', 1) != slash) {
-    return "method pattern " + shown + " is not \"/package.Service/Method\", \"/package.Service/*\" or \"*\"";
+  if (pattern.empty() || pattern.front() != '/' || slash == 0 || slash + 1 == pattern.size() ||
+      slash == 1 || pattern.find('/', 1) != slash) {
+    return "method pattern " + shown +
+           " is not \"/package.Service/Method\", \"/package.Service/*\" or \"*\"";
   }
   const size_t star = pattern.find('*');
   if (star != std::string_view::npos && star != slash + 1) {
@@ -39,7 +41,8 @@ std::optional<std::string> Dispatcher::match(const Map& patterns, std::string_vi
   return std::nullopt;
 }
 
-void Dispatcher::add_lease(LeaseId lease, const std::vector<std::string>& patterns, uint32_t slots) {
+void Dispatcher::add_lease(LeaseId lease, const std::vector<std::string>& patterns,
+                           uint32_t slots) {
   leases_[lease] = {.patterns = patterns, .slots = slots};
   for (const std::string& pattern : patterns) {
     departed_.erase(pattern);
@@ -91,8 +94,9 @@ Dispatcher::Enqueued Dispatcher::place(DispatchId call, Waiting waiting, bool in
   std::deque<DispatchId>* queue = &held_;
   if (const auto pattern = match(pools_, waiting.method)) {
     Pool& pool = pools_.find(*pattern)->second;
-    const bool hopeless = std::all_of(pool.leases.begin(), pool.leases.end(),
-                                      [&](LeaseId lease) { return contains(waiting.rejected, lease); });
+    const bool hopeless = std::all_of(pool.leases.begin(), pool.leases.end(), [&](LeaseId lease) {
+      return contains(waiting.rejected, lease);
+    });
     if (hopeless) return Enqueued::rejected_by_all;
     waiting.queue = *pattern;
     queue = &pool.queue;
@@ -110,7 +114,8 @@ Dispatcher::Enqueued Dispatcher::place(DispatchId call, Waiting waiting, bool in
   return Enqueued::queued;
 }
 
-Dispatcher::Enqueued Dispatcher::enqueue(DispatchId call, std::string_view method, Time deadline, Time now) {
+Dispatcher::Enqueued Dispatcher::enqueue(DispatchId call, std::string_view method, Time deadline,
+                                         Time now) {
   if (waiting_.size() >= queue_limit_) return Enqueued::queue_full;
   return place(call, {std::string(method), deadline, now, {}, {}}, false);
 }
@@ -158,7 +163,9 @@ std::optional<Dispatcher::Offer> Dispatcher::take_from(Pool& pool, Time now) {
       any_free = true;
       if (contains(rejected, id)) continue;
       const uint32_t best_free = best == leases_.end() ? 0 : best->second.slots - best->second.busy;
-      if (free > best_free || (free == best_free && lease->second.idle_since < best->second.idle_since)) best = lease;
+      if (free > best_free ||
+          (free == best_free && lease->second.idle_since < best->second.idle_since))
+        best = lease;
     }
     if (!any_free) return std::nullopt;
     if (best == leases_.end()) continue;  // only leases that gave it back are free

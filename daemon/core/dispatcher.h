@@ -1,6 +1,7 @@
 #pragma once
-// Which worker gets which incoming call: leases, slots and the bounded queue of one server (PROTOCOL.md, section 10, REGISTER).
-// Pure; time is passed in. Owned by its server, used on the loop's thread.
+// Which worker gets which incoming call: leases, slots and the bounded queue of one server
+// (PROTOCOL.md, section 10, REGISTER). Pure; time is passed in. Owned by its server, used on the
+// loop's thread.
 
 #include <chrono>
 #include <cstdint>
@@ -37,16 +38,18 @@ class Dispatcher {
   /// `patterns` have passed refuse_pattern; `slots` is at least 1.
   void add_lease(LeaseId lease, const std::vector<std::string>& patterns, uint32_t slots);
 
-  /// Calls offered under the lease are the caller's to bring back with requeue(). Waiting calls that no other lease matches are
-  /// held for the next generation of the worker, and so are new ones until take_held_since() has passed.
+  /// Calls offered under the lease are the caller's to bring back with requeue(). Waiting calls
+  /// that no other lease matches are held for the next generation of the worker, and so are new
+  /// ones until take_held_since() has passed.
   void remove_lease(LeaseId lease, Time now);
 
   /// A new call. `deadline` is Time::max() for none.
   Enqueued enqueue(DispatchId call, std::string_view method, Time deadline, Time now);
 
-  /// A call that was offered and not accepted waits again, first in its queue, and is not offered to the leases that have
-  /// rejected it. The queue's bound does not apply.
-  Enqueued requeue(DispatchId call, std::string_view method, Time deadline, std::vector<LeaseId> rejected, Time now);
+  /// A call that was offered and not accepted waits again, first in its queue, and is not offered
+  /// to the leases that have rejected it. The queue's bound does not apply.
+  Enqueued requeue(DispatchId call, std::string_view method, Time deadline,
+                   std::vector<LeaseId> rejected, Time now);
 
   /// The call is no longer waiting. Harmless when it was not.
   void remove(DispatchId call);
@@ -54,14 +57,15 @@ class Dispatcher {
   /// A call under the lease has ended.
   void release(LeaseId lease, Time now);
 
-  /// The next call to hand out, its slot taken; nullopt when no waiting call has a worker with a free slot.
+  /// The next call to hand out, its slot taken; nullopt when no waiting call has a worker with a
+  /// free slot.
   std::optional<Offer> next(Time now);
 
   /// Takes no more calls from the queue when true: the server drains.
   void pause(bool paused) { paused_ = paused; }
 
-  /// Calls that have been held since `since` or longer; they wait no more. Patterns whose last lease left before `since` are
-  /// forgotten.
+  /// Calls that have been held since `since` or longer; they wait no more. Patterns whose last
+  /// lease left before `since` are forgotten.
   std::vector<DispatchId> take_held_since(Time since);
 
   size_t waiting() const { return waiting_.size(); }
@@ -100,10 +104,12 @@ class Dispatcher {
   size_t queue_limit_;
   bool paused_ = false;
   std::map<LeaseId, LeaseState> leases_;
-  std::map<std::string, Pool, std::less<>> pools_;  // by pattern; a pool exists while a lease has its pattern
-  std::string last_pool_;                           // the pool served last: pools that share slots take turns
-  std::map<std::string, Time, std::less<>> departed_;  // patterns without a lease any more, and since when
-  std::deque<DispatchId> held_;                     // waiting while no lease matches
+  std::map<std::string, Pool, std::less<>>
+      pools_;              // by pattern; a pool exists while a lease has its pattern
+  std::string last_pool_;  // the pool served last: pools that share slots take turns
+  std::map<std::string, Time, std::less<>>
+      departed_;                 // patterns without a lease any more, and since when
+  std::deque<DispatchId> held_;  // waiting while no lease matches
   std::unordered_map<DispatchId, Waiting> waiting_;
 };
 

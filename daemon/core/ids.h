@@ -9,7 +9,8 @@ namespace legated {
 /// A connection within this run of the daemon.
 enum class SessionId : uint32_t {};
 
-/// A call or a request within one connection: odd when the peer opened it, even when the daemon did.
+/// A call or a request within one connection: odd when the peer opened it, even when the daemon
+/// did.
 enum class CallId : uint32_t {};
 
 /// A registration of methods: unique within this run of the daemon.

@@ -5,13 +5,14 @@
 namespace legated {
 namespace {
 
-// Before a worker has accepted, a second message is read ahead only behind a small first one: nearly always it is the end of the
-// stream, which then travels with the first message.
+// Before a worker has accepted, a second message is read ahead only behind a small first one:
+// nearly always it is the end of the stream, which then travels with the first message.
 constexpr uint32_t kReadAhead = 65'536;
 
 }  // namespace
 
-void IncomingCall::offer(uint32_t receive_window, uint32_t send_window, std::span<const uint32_t> lengths) {
+void IncomingCall::offer(uint32_t receive_window, uint32_t send_window,
+                         std::span<const uint32_t> lengths) {
   assert(phase_ == Phase::queued);
   phase_ = Phase::offered;
   start_written_ = false;
@@ -36,7 +37,8 @@ std::optional<Violation> IncomingCall::on_headers() {
   on_accept();
   if (phase_ != Phase::accepted) return std::nullopt;
   if (headers_known_ || headers_sent_) {
-    return Violation{legate::ipc::ErrorCode::unexpected_frame, "HEADERS a second time, or after DATA"};
+    return Violation{legate::ipc::ErrorCode::unexpected_frame,
+                     "HEADERS a second time, or after DATA"};
   }
   headers_known_ = true;
   return std::nullopt;
@@ -46,7 +48,8 @@ std::optional<Violation> IncomingCall::on_part(uint8_t flags, uint32_t aux, uint
   on_accept();
   if (phase_ != Phase::accepted) return std::nullopt;
   if ((flags & legate::ipc::flag::end_stream) != 0) {
-    return Violation{legate::ipc::ErrorCode::unexpected_frame, "END_STREAM from the answering side; send STATUS"};
+    return Violation{legate::ipc::ErrorCode::unexpected_frame,
+                     "END_STREAM from the answering side; send STATUS"};
   }
   // Headers are settled as soon as a message follows them.
   headers_known_ = true;
@@ -128,8 +131,9 @@ IncomingWork IncomingCall::take_work(bool may_receive) {
     }
   }
   const bool first = received_ == 0 || (received_ == 1 && first_length_ <= kReadAhead);
-  const bool wanted = phase_ == Phase::accepted ? to_peer_->waiting() == 0 && to_peer_->has_credit()
-                                                : (phase_ == Phase::queued || phase_ == Phase::offered) && first;
+  const bool wanted = phase_ == Phase::accepted
+                          ? to_peer_->waiting() == 0 && to_peer_->has_credit()
+                          : (phase_ == Phase::queued || phase_ == Phase::offered) && first;
   if (wanted && may_receive && !receiving_ && !no_more_messages_ && !status_) {
     work.receive_message = true;
     receiving_ = true;

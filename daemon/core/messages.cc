@@ -11,7 +11,9 @@ using legate::ipc::ErrorCode;
 std::optional<Violation> FromPeer::on_part(uint8_t flags, uint32_t aux, uint32_t length) {
   const bool begin = (flags & flag::msg_begin) != 0;
   const bool end = (flags & flag::msg_end) != 0;
-  const auto framing = [](std::string_view message) { return Violation{ErrorCode::message_framing, message}; };
+  const auto framing = [](std::string_view message) {
+    return Violation{ErrorCode::message_framing, message};
+  };
 
   if (closed_) return framing("data after END_STREAM");
   if (!credit_.receive(length)) {
@@ -21,7 +23,8 @@ std::optional<Violation> FromPeer::on_part(uint8_t flags, uint32_t aux, uint32_t
   const bool part = begin || end || length > 0;
   if (part) {
     if (begin == total_.has_value()) {
-      return framing(begin ? "MSG_BEGIN inside a message" : "a part of a message that has not begun");
+      return framing(begin ? "MSG_BEGIN inside a message"
+                           : "a part of a message that has not begun");
     }
     if (begin) {
       total_ = aux;
@@ -32,7 +35,8 @@ std::optional<Violation> FromPeer::on_part(uint8_t flags, uint32_t aux, uint32_t
     if (length == 0 && !(begin && end)) return framing("an empty part");
     received_ += length;
     if (end != (received_ == *total_)) {
-      return framing(end ? "MSG_END before the message's length is reached" : "the message's length is reached without MSG_END");
+      return framing(end ? "MSG_END before the message's length is reached"
+                         : "the message's length is reached without MSG_END");
     }
     return_early();
     if (end) {
@@ -50,7 +54,8 @@ std::optional<Violation> FromPeer::on_part(uint8_t flags, uint32_t aux, uint32_t
 }
 
 void FromPeer::return_early() {
-  // Only the oldest message, and only if it can never fit: so one window plus one message bound what is held.
+  // Only the oldest message, and only if it can never fit: so one window plus one message bound
+  // what is held.
   if (!whole_.empty() || !total_ || *total_ <= credit_.window()) return;
   credit_.give_back(received_ - returned_);
   returned_ = received_;

@@ -1,6 +1,7 @@
 #pragma once
-// The two message streams of a call on its IPC leg: parts, whole messages, credit. The bytes themselves lie with the owner of
-// the call; these classes say what may be done with them. Pure, no I/O; owned by a call.
+// The two message streams of a call on its IPC leg: parts, whole messages, credit. The bytes
+// themselves lie with the owner of the call; these classes say what may be done with them. Pure, no
+// I/O; owned by a call.
 
 #include <cstdint>
 #include <deque>
@@ -22,7 +23,8 @@ class FromPeer {
  public:
   explicit FromPeer(uint32_t window) : credit_(window) {}
 
-  /// A START or DATA frame came. `length` is its payload in bytes, `aux` the message's length on MSG_BEGIN.
+  /// A START or DATA frame came. `length` is its payload in bytes, `aux` the message's length on
+  /// MSG_BEGIN.
   [[nodiscard]] std::optional<Violation> on_part(uint8_t flags, uint32_t aux, uint32_t length);
 
   /// The length of the message that is being assembled, when one is.
@@ -66,8 +68,8 @@ class ToPeer {
   struct Part {
     uint32_t offset;  // within the oldest message
     uint32_t length;
-    uint8_t flags;    // MSG_BEGIN, MSG_END, END_STREAM
-    uint32_t aux;     // the message's length on MSG_BEGIN
+    uint8_t flags;  // MSG_BEGIN, MSG_END, END_STREAM
+    uint32_t aux;   // the message's length on MSG_BEGIN
   };
 
   explicit ToPeer(uint32_t window) : credit_(window) {}
@@ -90,8 +92,8 @@ class ToPeer {
   /// Whether next_part would give a part.
   bool can_send(uint32_t connection_credit) const;
 
-  /// The next part to send, of at most `max_frame` bytes and `connection_credit`; nullopt when there is none or no credit.
-  /// Takes the call's credit; the connection's is the caller's to take.
+  /// The next part to send, of at most `max_frame` bytes and `connection_credit`; nullopt when
+  /// there is none or no credit. Takes the call's credit; the connection's is the caller's to take.
   std::optional<Part> next_part(uint32_t max_frame, uint32_t connection_credit);
 
   /// Drops all that is not sent.

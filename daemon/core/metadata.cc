@@ -8,11 +8,14 @@ namespace {
 
 using namespace std::string_view_literals;
 
-constexpr std::array kAllowedGrpcKeys = {"grpc-trace-bin"sv, "grpc-tags-bin"sv, "grpc-previous-rpc-attempts"sv,
+constexpr std::array kAllowedGrpcKeys = {"grpc-trace-bin"sv, "grpc-tags-bin"sv,
+                                         "grpc-previous-rpc-attempts"sv,
                                          "grpc-retry-pushback-ms"sv};
 
-constexpr std::array kTransportKeys = {"content-type"sv,   "te"sv,      "user-agent"sv, "host"sv,
-                                       "connection"sv,     "upgrade"sv, "keep-alive"sv, "proxy-connection"sv,
+constexpr std::array kTransportKeys = {"content-type"sv,   "te"sv,
+                                       "user-agent"sv,     "host"sv,
+                                       "connection"sv,     "upgrade"sv,
+                                       "keep-alive"sv,     "proxy-connection"sv,
                                        "content-length"sv, "transfer-encoding"sv};
 
 bool legal_key_byte(char c) {
@@ -48,7 +51,8 @@ std::optional<std::string> refuse_metadata(std::string_view key, std::string_vie
     return "metadata key \"" + shown(key) + "\" is reserved for the transport";
   }
   if (!std::all_of(key.begin(), key.end(), legal_key_byte)) {
-    return "metadata key \"" + shown(key) + "\" is illegal: use lower-case letters, digits, '-', '_' and '.'";
+    return "metadata key \"" + shown(key) +
+           "\" is illegal: use lower-case letters, digits, '-', '_' and '.'";
   }
   if (key.ends_with("-bin")) return std::nullopt;
   if (!std::all_of(value.begin(), value.end(), [](char c) { return c >= 0x20 && c <= 0x7e; })) {

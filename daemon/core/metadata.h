@@ -1,6 +1,6 @@
 #pragma once
-// Rules for metadata that a peer hands in (PROTOCOL.md, section 9). gRPC aborts the process on illegal metadata, so nothing
-// reaches it that has not passed here. Pure functions, any thread.
+// Rules for metadata that a peer hands in (PROTOCOL.md, section 9). gRPC aborts the process on
+// illegal metadata, so nothing reaches it that has not passed here. Pure functions, any thread.
 
 #include <optional>
 #include <string>
@@ -11,7 +11,8 @@ namespace legated {
 /// Why this element may not be sent, naming the key; nullopt when it may.
 std::optional<std::string> refuse_metadata(std::string_view key, std::string_view value);
 
-/// Whether an element that came from the remote side belongs to the transport and is not shown to the peer.
+/// Whether an element that came from the remote side belongs to the transport and is not shown to
+/// the peer.
 bool is_transport_key(std::string_view key);
 
 }  // namespace legated

@@ -75,7 +75,8 @@ void OutgoingCall::deliver(uint32_t length) {
   // What gRPC received before its own status is still the peer's; after any other end it is not.
   if (over() && !remote_ended_) return;
   if (one_answer() && answers_ > 1) {
-    refuse({StatusCode::internal, "the server sent more than one answer message to a method that gives one",
+    refuse({StatusCode::internal,
+            "the server sent more than one answer message to a method that gives one",
             Origin::remote,
             {}});
     return;
@@ -94,7 +95,8 @@ void OutgoingCall::end(Status status) {
   if (cancelled_ && status.code == StatusCode::cancelled) {
     status = {StatusCode::cancelled, "cancelled by the client", Origin::app, {}};
   } else if (status.ok() && one_answer() && answers_ == 0) {
-    status = {StatusCode::internal, "the server answered OK without a message to a method that gives one",
+    status = {StatusCode::internal,
+              "the server answered OK without a message to a method that gives one",
               Origin::remote,
               {}};
   }
@@ -140,8 +142,8 @@ OutgoingWork OutgoingCall::take_work(bool may_receive) {
       started_ = true;
     }
   }
-  if (headers_known_ && !receiving_ && !no_more_messages_ && may_receive && to_peer_.waiting() == 0 &&
-      to_peer_.has_credit()) {
+  if (headers_known_ && !receiving_ && !no_more_messages_ && may_receive &&
+      to_peer_.waiting() == 0 && to_peer_.has_credit()) {
     work.receive_message = true;
     receiving_ = true;
     ++operations_;
@@ -151,12 +153,14 @@ OutgoingWork OutgoingCall::take_work(bool may_receive) {
 
 OutgoingCall::Frame OutgoingCall::next_frame(uint32_t connection_credit) const {
   if (status_written_ || peer_lost_) return Frame::none;
-  // After a daemon's refusal gRPC's remaining events do not matter; otherwise what it still delivers comes first.
+  // After a daemon's refusal gRPC's remaining events do not matter; otherwise what it still
+  // delivers comes first.
   const bool complete = status_ && (!remote_ended_ || (!receiving_ && headers_known_));
   const bool trailers_only = complete && answers_ == 0 && headers_empty_;
   const bool refused = status_ && !remote_ended_;
   if (headers_known_ && !headers_written_ && !trailers_only && !refused) return Frame::headers;
-  if (to_peer_.waiting() > 0) return to_peer_.can_send(connection_credit) ? Frame::data : Frame::none;
+  if (to_peer_.waiting() > 0)
+    return to_peer_.can_send(connection_credit) ? Frame::data : Frame::none;
   return complete ? Frame::status : Frame::none;
 }
 

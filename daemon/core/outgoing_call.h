@@ -1,10 +1,12 @@
 #pragma once
-// The state machine of an outgoing call: the peer is the gRPC client, the daemon calls on its behalf (the table in PROTOCOL.md,
-// section 6). It takes events from both legs and says what to do next on each; it holds no bytes, does no I/O and reads no
-// clock. Owned by one call object, used on the loop's thread.
+// The state machine of an outgoing call: the peer is the gRPC client, the daemon calls on its
+// behalf (the table in PROTOCOL.md, section 6). It takes events from both legs and says what to do
+// next on each; it holds no bytes, does no I/O and reads no clock. Owned by one call object, used
+// on the loop's thread.
 //
-// Invariants, tested with random event orders: exactly one STATUS per call unless the peer is lost; no gRPC operation is
-// asked for twice, nor after the call's end; what is queued for the peer never exceeds one message.
+// Invariants, tested with random event orders: exactly one STATUS per call unless the peer is lost;
+// no gRPC operation is asked for twice, nor after the call's end; what is queued for the peer never
+// exceeds one message.
 
 #include <optional>
 
@@ -17,9 +19,9 @@ using legate::ipc::Shape;
 
 /// gRPC operations to start now. All sends go in one batch; each receive is a batch of its own.
 struct OutgoingWork {
-  bool unary = false;            // everything in one batch: the whole request is here; nothing else is set
-  bool start = false;            // send initial metadata; also begin receiving headers and status
-  bool send_message = false;     // the oldest whole message
+  bool unary = false;  // everything in one batch: the whole request is here; nothing else is set
+  bool start = false;  // send initial metadata; also begin receiving headers and status
+  bool send_message = false;  // the oldest whole message
   bool half_close = false;
   bool receive_message = false;
   bool cancel = false;
@@ -46,11 +48,13 @@ class OutgoingCall {
   void on_headers(bool empty);
   void on_message(std::optional<uint32_t> length);  // nullopt: no more messages
   void on_status(Status status);
-  void on_unary(bool headers_empty, std::optional<uint32_t> length, Status status);  // the one batch is done
+  void on_unary(bool headers_empty, std::optional<uint32_t> length,
+                Status status);  // the one batch is done
 
   // ---- What to do next ------------------------------------------------------------------------
 
-  /// The gRPC operations to start; they count as started. `may_receive`: there is memory for another message.
+  /// The gRPC operations to start; they count as started. `may_receive`: there is memory for
+  /// another message.
   OutgoingWork take_work(bool may_receive);
 
   enum class Frame { none, headers, data, status };
@@ -84,9 +88,9 @@ class OutgoingCall {
   Shape shape_;
   FromPeer from_peer_;
   ToPeer to_peer_;
-  uint32_t requests_ = 0;   // whole messages from the peer
-  uint32_t answers_ = 0;    // messages from gRPC
-  uint32_t operations_ = 0; // gRPC batches under way
+  uint32_t requests_ = 0;    // whole messages from the peer
+  uint32_t answers_ = 0;     // messages from gRPC
+  uint32_t operations_ = 0;  // gRPC batches under way
   bool started_ = false;
   bool sending_ = false;
   bool sending_message_ = false;
@@ -96,10 +100,10 @@ class OutgoingCall {
   bool headers_written_ = false;
   bool receiving_ = false;
   bool no_more_messages_ = false;
-  bool cancelled_ = false;        // by the peer
+  bool cancelled_ = false;  // by the peer
   bool peer_lost_ = false;
-  bool cancel_wanted_ = false;    // gRPC has to be told
-  bool remote_ended_ = false;     // gRPC's status has come
+  bool cancel_wanted_ = false;  // gRPC has to be told
+  bool remote_ended_ = false;   // gRPC's status has come
   bool status_written_ = false;
   std::optional<Status> status_;  // the one status
 };

@@ -43,7 +43,8 @@ struct Status {
 /// "RESOURCE_EXHAUSTED" and so on.
 std::string_view name(StatusCode code);
 
-/// A code as it came from a peer or from the wire. Above 16: UNKNOWN, and the number is put before the message.
+/// A code as it came from a peer or from the wire. Above 16: UNKNOWN, and the number is put before
+/// the message.
 Status status_from_wire(uint32_t code, std::string message, Origin origin);
 
 }  // namespace legated

@@ -7,6 +7,7 @@
 
 #include "cpp-client/socket.h"
 #include "daemon/ctl/commands.h"
+#include "daemon/version.h"
 
 namespace {
 
@@ -57,14 +58,15 @@ struct CommandLine {
   CommandLine() {
     app.require_subcommand(1);
     app.fallthrough();
-    app.set_version_flag("--version", std::string("legatectl ") + LEGATED_VERSION);
+    app.set_version_flag("--version", std::string("legatectl ") + legated::kVersion);
     app.add_option("--socket", target.socket,
                    "Path of legated's socket [$LEGATE_SOCKET, $XDG_RUNTIME_DIR/legated.sock or " +
                        std::string(kSystemSocket) + "]");
     app.add_option("-o,--output", output, "text or json [text]")
         ->check(CLI::IsMember({"text", "json"}));
     app.footer(
-        "Exit code: 0 when all went well, 64 + the gRPC status code when a call ended with another\n"
+        "Exit code: 0 when all went well, 64 + the gRPC status code when a call ended with "
+        "another\n"
         "status than OK, 1 for everything else.");
 
     app.add_subcommand("status", "Version, uptime, limits and totals of the daemon");
@@ -72,7 +74,8 @@ struct CommandLine {
     app.add_subcommand("calls", "Calls that are open, in both directions");
     app.add_subcommand("workers", "Servers, and the workers that serve them");
     ping = app.add_subcommand("ping", "Measure the way to the daemon and back");
-    ping->add_option("-c,--count", ping_count, "How many times [1]")->check(CLI::Range(1, 1'000'000));
+    ping->add_option("-c,--count", ping_count, "How many times [1]")
+        ->check(CLI::Range(1, 1'000'000));
     add_call();
   }
 
@@ -94,7 +97,8 @@ struct CommandLine {
                    "Wait for the server instead of failing when it can't be reached");
     call->add_option("--shape", shape, "[unary; client-streaming with several messages]")
         ->check(CLI::IsMember(kShapes));
-    call->add_option("--out", request.out, "What to do with replies: raw, hex (a line each) or @file")
+    call->add_option("--out", request.out,
+                     "What to do with replies: raw, hex (a line each) or @file")
         ->capture_default_str();
     call->add_flag("-v,--verbose", request.verbose, "Print headers, trailers and status to stderr");
   }

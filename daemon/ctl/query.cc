@@ -16,7 +16,8 @@ using legate::client::Role;
 void complain(const std::string& text) { std::cerr << "legatectl: " << text << '\n'; }
 
 int run_query(const Target& target, const std::string& what) {
-  const auto connection = Connection::dial(target.socket, {.name = "legatectl", .roles = Role::admin});
+  const auto connection =
+      Connection::dial(target.socket, {.name = "legatectl", .roles = Role::admin});
   const auto answer = connection->query(what);
   if (!answer.status.ok()) {
     complain("can't show " + what + ": " + describe(answer.status));
@@ -36,18 +37,21 @@ int run_query(const Target& target, const std::string& what) {
 }
 
 int run_ping(const Target& target, int count) {
-  const auto connection = Connection::dial(target.socket, {.name = "legatectl", .roles = Role::ANY});
+  const auto connection =
+      Connection::dial(target.socket, {.name = "legatectl", .roles = Role::ANY});
   std::vector<Microseconds> times;
   for (int i = 0; i < count; ++i) {
     const auto time = connection->ping();
     if (!time) {
       const auto closed = connection->closed();
-      complain("no answer to PING: " +
-               (closed ? describe(*closed) : "legated at " + target.socket + " hangs; see its logs"));
+      complain(
+          "no answer to PING: " +
+          (closed ? describe(*closed) : "legated at " + target.socket + " hangs; see its logs"));
       return kFailed;
     }
     times.push_back(*time);
-    if (!target.json) std::cout << "legated " << connection->welcome().build << ": " << to_text(*time) << '\n';
+    if (!target.json)
+      std::cout << "legated " << connection->welcome().build << ": " << to_text(*time) << '\n';
   }
   const Microseconds sum = std::accumulate(times.begin(), times.end(), Microseconds(0));
   const Microseconds least = std::ranges::min(times);

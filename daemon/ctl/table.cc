@@ -61,8 +61,9 @@ void print_table(std::ostream& out, const Json& table, const std::string& indent
   Row columns;  // in the order in which they appear first
   for (const Json& row : table) {
     for (const auto& [key, value] : row.items()) {
-      const bool nested = std::ranges::any_of(
-          table, [&key = key](const Json& other) { return other.contains(key) && is_rows(other[key]); });
+      const bool nested = std::ranges::any_of(table, [&key = key](const Json& other) {
+        return other.contains(key) && is_rows(other[key]);
+      });
       if (!nested && std::ranges::find(columns, key) == columns.end()) columns.push_back(key);
     }
   }

@@ -37,8 +37,7 @@ std::optional<microseconds> parse_duration(std::string_view text) {
       {{"us", 1}, {"ms", 1e3}, {"s", 1e6}, {"m", 60e6}, {"h", 3600e6}}};
   double number = 0;
   const char* end = text.data() + text.size();
-  const auto [rest, error] =
-      std::from_chars(text.data(), end, number, std::chars_format::fixed);
+  const auto [rest, error] = std::from_chars(text.data(), end, number, std::chars_format::fixed);
   if (error != std::errc() || number < 0 || !std::isfinite(number)) return std::nullopt;
   const std::string_view unit(rest, static_cast<size_t>(end - rest));
   for (const Unit& candidate : kUnits) {

@@ -41,7 +41,8 @@ void ReceivedMessage::write_to(Output& output, uint32_t offset, uint32_t length)
 
 void MessageBuilder::append(std::span<const uint8_t> part) {
   if (part.empty()) return;
-  slices_.push_back(grpc_slice_from_copied_buffer(reinterpret_cast<const char*>(part.data()), part.size()));
+  slices_.push_back(
+      grpc_slice_from_copied_buffer(reinterpret_cast<const char*>(part.data()), part.size()));
 }
 
 void MessageBuilder::clear() {

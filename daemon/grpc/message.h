@@ -1,5 +1,6 @@
 #pragma once
-// gRPC messages as the daemon carries them: no copy between gRPC and the frames' payload where it can be had.
+// gRPC messages as the daemon carries them: no copy between gRPC and the frames' payload where it
+// can be had.
 
 #include <grpc/byte_buffer.h>
 #include <grpc/byte_buffer_reader.h>
@@ -15,7 +16,8 @@
 
 namespace legated {
 
-/// A message received from gRPC. Immutable; shared with the outputs that reference its bytes until they are sent.
+/// A message received from gRPC. Immutable; shared with the outputs that reference its bytes until
+/// they are sent.
 class ReceivedMessage : public std::enable_shared_from_this<ReceivedMessage> {
  public:
   /// Takes the buffer, which must not be null. Null result: its contents can't be decompressed.

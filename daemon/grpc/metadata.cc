@@ -20,7 +20,8 @@ Status SendMetadata::assign(const EntryVector* entries, uint32_t max_bytes) {
             {}};
   }
   for (const legate::ipc::Entry* entry : *entries) {
-    if (auto why = refuse_metadata(legate::ipc::view(entry->key()), legate::ipc::view(entry->value()))) {
+    if (auto why =
+            refuse_metadata(legate::ipc::view(entry->key()), legate::ipc::view(entry->value()))) {
       return {StatusCode::invalid_argument, std::move(*why), Origin::daemon, {}};
     }
   }
@@ -60,7 +61,8 @@ std::string_view ReceivedMetadata::find(std::string_view key) const {
   return {};
 }
 
-flatbuffers::Offset<EntryVector> ReceivedMetadata::build(flatbuffers::FlatBufferBuilder& builder) const {
+flatbuffers::Offset<EntryVector> ReceivedMetadata::build(
+    flatbuffers::FlatBufferBuilder& builder) const {
   std::vector<flatbuffers::Offset<legate::ipc::Entry>> entries;
   entries.reserve(array_.count);
   for (size_t i = 0; i < array_.count; ++i) {
@@ -68,7 +70,8 @@ flatbuffers::Offset<EntryVector> ReceivedMetadata::build(flatbuffers::FlatBuffer
     if (is_transport_key(key)) continue;
     const std::string_view value = text_of(array_.metadata[i].value);
     const auto key_offset = builder.CreateString(key.data(), key.size());
-    const auto value_offset = builder.CreateVector(reinterpret_cast<const uint8_t*>(value.data()), value.size());
+    const auto value_offset =
+        builder.CreateVector(reinterpret_cast<const uint8_t*>(value.data()), value.size());
     entries.push_back(legate::ipc::CreateEntry(builder, key_offset, value_offset));
   }
   return entries.empty() ? 0 : builder.CreateVector(entries);

@@ -1,5 +1,6 @@
 #pragma once
-// Metadata between frames and gRPC. Everything from a peer is checked here; gRPC would abort the process on what it forbids.
+// Metadata between frames and gRPC. Everything from a peer is checked here; gRPC would abort the
+// process on what it forbids.
 
 #include <flatbuffers/flatbuffers.h>
 #include <grpc/grpc.h>
@@ -23,8 +24,8 @@ class SendMetadata {
   SendMetadata(const SendMetadata&) = delete;
   SendMetadata& operator=(const SendMetadata&) = delete;
 
-  /// Copies entries of a peer. `entries` may be null. `max_bytes` bounds the sum of keys and values.
-  /// Not OK: INVALID_ARGUMENT naming the key, or RESOURCE_EXHAUSTED; nothing is kept then.
+  /// Copies entries of a peer. `entries` may be null. `max_bytes` bounds the sum of keys and
+  /// values. Not OK: INVALID_ARGUMENT naming the key, or RESOURCE_EXHAUSTED; nothing is kept then.
   [[nodiscard]] Status assign(const EntryVector* entries, uint32_t max_bytes);
 
   /// Appends an element the daemon itself makes; it is not checked.
@@ -52,7 +53,8 @@ class ReceivedMetadata {
   /// Whether there is anything for a peer in it.
   bool empty() const;
 
-  /// The value of the first element with this key, empty when there is none; a key with an empty value is not told apart.
+  /// The value of the first element with this key, empty when there is none; a key with an empty
+  /// value is not told apart.
   std::string_view find(std::string_view key) const;
 
   /// As the peer gets it: without transport keys, order kept. 0 when there is nothing.
@@ -66,6 +68,8 @@ inline std::string_view text_of(const grpc_slice& slice) {
   return {reinterpret_cast<const char*>(GRPC_SLICE_START_PTR(slice)), GRPC_SLICE_LENGTH(slice)};
 }
 
-inline grpc_slice slice_of(std::string_view text) { return grpc_slice_from_copied_buffer(text.data(), text.size()); }
+inline grpc_slice slice_of(std::string_view text) {
+  return grpc_slice_from_copied_buffer(text.data(), text.size());
+}
 
 }  // namespace legated

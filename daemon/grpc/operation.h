@@ -32,9 +32,11 @@ class Batch {
     return op;
   }
 
-  /// gRPC refuses a batch only when the caller broke its rules, which is a defect of the daemon and no input can cause.
+  /// gRPC refuses a batch only when the caller broke its rules, which is a defect of the daemon and
+  /// no input can cause.
   void start(grpc_call* call, Completion& completion) {
-    const grpc_call_error error = grpc_call_start_batch(call, ops_.data(), count_, &completion, nullptr);
+    const grpc_call_error error =
+        grpc_call_start_batch(call, ops_.data(), count_, &completion, nullptr);
     if (error == GRPC_CALL_OK) return;
     log::error("grpc_batch_refused", {{"error", grpc_call_error_to_string(error)}});
     std::abort();

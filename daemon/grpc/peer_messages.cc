@@ -8,14 +8,17 @@ std::optional<Status> PeerMessages::add(Session& session, const legate::ipc::Fra
     if (header.aux > config_.limits.max_message) {
       return Status{StatusCode::resource_exhausted,
                     std::string(what_) + " message of " + std::to_string(header.aux) +
-                        " bytes exceeds limits.max_message, " + std::to_string(config_.limits.max_message) + " bytes",
+                        " bytes exceeds limits.max_message, " +
+                        std::to_string(config_.limits.max_message) + " bytes",
                     Origin::daemon,
                     {}};
     }
     if (!session.reserve(header.aux)) {
       return Status{StatusCode::resource_exhausted,
-                    std::string(what_) + " messages held for this process would exceed ipc.memory_budget, " +
-                        std::to_string(config_.ipc.memory_budget) + " bytes: the other side takes them too slowly",
+                    std::string(what_) +
+                        " messages held for this process would exceed ipc.memory_budget, " +
+                        std::to_string(config_.ipc.memory_budget) +
+                        " bytes: the other side takes them too slowly",
                     Origin::daemon,
                     {}};
     }

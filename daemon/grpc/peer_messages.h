@@ -1,7 +1,7 @@
 #pragma once
-// The bytes of the messages a peer sends on one call, from its frames to gRPC; their order and credit are FromPeer's. Each
-// message's whole length is reserved from the session's memory budget from its first part until gRPC has taken it.
-// The loop's thread.
+// The bytes of the messages a peer sends on one call, from its frames to gRPC; their order and
+// credit are FromPeer's. Each message's whole length is reserved from the session's memory budget
+// from its first part until gRPC has taken it. The loop's thread.
 
 #include <deque>
 #include <optional>
@@ -18,10 +18,12 @@ class PeerMessages {
   /// `what` is "request" or "answer", for error messages. Static text.
   PeerMessages(const Config& config, const char* what) : config_(config), what_(what) {}
 
-  /// Takes a part that FromPeer has found in order. A status: the message is over a limit and the call must end with it.
+  /// Takes a part that FromPeer has found in order. A status: the message is over a limit and the
+  /// call must end with it.
   [[nodiscard]] std::optional<Status> add(Session& session, const legate::ipc::Frame& part);
 
-  /// The oldest whole message, for the batch that sends it; release it with sent(), once the batch is started.
+  /// The oldest whole message, for the batch that sends it; release it with sent(), once the batch
+  /// is started.
   grpc_byte_buffer* oldest() const { return whole_.front().get(); }
   void sent();
 

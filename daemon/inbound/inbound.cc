@@ -19,12 +19,15 @@ std::string refuse_address(std::string_view address) {
   if (address.size() > 512) return "the address is longer than 512 bytes";
   if (address.starts_with("unix:") || address.starts_with("unix-abstract:")) return {};
   const size_t colon = address.rfind(':');
-  const std::string_view port = colon == address.npos ? std::string_view{} : address.substr(colon + 1);
-  const bool digits = !port.empty() && port.size() <= 5 && std::all_of(port.begin(), port.end(), [](char c) {
-    return c >= '0' && c <= '9';
-  });
+  const std::string_view port =
+      colon == address.npos ? std::string_view{} : address.substr(colon + 1);
+  const bool digits =
+      !port.empty() && port.size() <= 5 &&
+      std::all_of(port.begin(), port.end(), [](char c) { return c >= '0' && c <= '9'; });
   if (!digits || colon == 0 || std::stoi(std::string(port)) > 65535) {
-    return "\"" + std::string(address) + "\" is not an address; give \"host:port\", \"[v6-address]:port\" or \"unix:/path\", port 0 for any";
+    return "\"" + std::string(address) +
+           "\" is not an address; give \"host:port\", \"[v6-address]:port\" or \"unix:/path\", "
+           "port 0 for any";
   }
   return {};
 }
@@ -33,18 +36,15 @@ std::string refuse_address(std::string_view address) {
 
 void Inbound::on_request(Session& session, const Frame& frame) {
   if (draining_) {
-    return session.answer(CallId{frame.header.call_id},
-                          {StatusCode::unavailable, "legated is shutting down", Origin::daemon, {}});
+    return session.answer(
+        CallId{frame.header.call_id},
+        {StatusCode::unavailable, "legated is shutting down", Origin::daemon, {}});
   }
   switch (frame.header.type) {
-    case FrameType::listen:
-      return listen(session, frame);
-    case FrameType::register_methods:
-      return register_methods(session, frame);
-    case FrameType::serve:
-      return serve(session, frame);
-    default:
-      return unregister(session, frame);
+    case FrameType::listen: return listen(session, frame);
+    case FrameType::register_methods: return register_methods(session, frame);
+    case FrameType::serve: return serve(session, frame);
+    default: return unregister(session, frame);
   }
 }
 
@@ -67,7 +67,8 @@ void Inbound::listen(Session& session, const Frame& frame) {
   Server* server = known == servers_.end() ? nullptr : known->get();
   const bool shared = server != nullptr;
   if (!shared) {
-    auto made = std::make_unique<Server>(loop_, config_, [this](Server& closed) { on_closed(closed); });
+    auto made =
+        std::make_unique<Server>(loop_, config_, [this](Server& closed) { on_closed(closed); });
     if (const Status status = made->listen(address); !status.ok()) {
       // gRPC has to finish with it like with any other.
       Server& failed = *made;
@@ -93,20 +94,23 @@ void Inbound::register_methods(Session& session, const Frame& frame) {
   const Register& meta = frame.as<Register>();
   Server* const server = find(session.id(), meta.server());
   if (server == nullptr) {
-    return session.answer(id, {StatusCode::failed_precondition,
-                               "server " + std::to_string(meta.server()) + " is not listening on this connection",
-                               Origin::daemon,
-                               {}});
+    return session.answer(
+        id, {StatusCode::failed_precondition,
+             "server " + std::to_string(meta.server()) + " is not listening on this connection",
+             Origin::daemon,
+             {}});
   }
   if (meta.slots() == 0 || meta.methods()->size() == 0) {
-    return session.answer(id, {StatusCode::invalid_argument, "REGISTER needs at least one method and one slot",
+    return session.answer(id, {StatusCode::invalid_argument,
+                               "REGISTER needs at least one method and one slot",
                                Origin::daemon,
                                {}});
   }
   std::vector<std::string> patterns;
   for (const flatbuffers::String* pattern : *meta.methods()) {
     if (auto why = Dispatcher::refuse_pattern(view(pattern))) {
-      return session.answer(id, {StatusCode::invalid_argument, std::move(*why), Origin::daemon, {}});
+      return session.answer(id,
+                            {StatusCode::invalid_argument, std::move(*why), Origin::daemon, {}});
     }
     patterns.emplace_back(view(pattern));
   }
@@ -124,10 +128,11 @@ void Inbound::serve(Session& session, const Frame& frame) {
   const CallId id{frame.header.call_id};
   Server* const server = find(session.id(), frame.header.aux);
   if (server == nullptr) {
-    return session.answer(id, {StatusCode::not_found,
-                               "server " + std::to_string(frame.header.aux) + " is not listening on this connection",
-                               Origin::daemon,
-                               {}});
+    return session.answer(
+        id, {StatusCode::not_found,
+             "server " + std::to_string(frame.header.aux) + " is not listening on this connection",
+             Origin::daemon,
+             {}});
   }
   server->serve();
   session.answer(id, {});
@@ -141,7 +146,8 @@ void Inbound::unregister(Session& session, const Frame& frame) {
     server->remove_lease(*lease);
     return session.answer(id, {});
   }
-  session.answer(id, {StatusCode::not_found, "lease " + std::to_string(frame.header.aux) + " is not of this connection",
+  session.answer(id, {StatusCode::not_found,
+                      "lease " + std::to_string(frame.header.aux) + " is not of this connection",
                       Origin::daemon,
                       {}});
 }

@@ -1,5 +1,6 @@
 #pragma once
-// The daemon as a gRPC server on behalf of its peers: LISTEN, REGISTER, SERVE, UNREGISTER. The loop's thread.
+// The daemon as a gRPC server on behalf of its peers: LISTEN, REGISTER, SERVE, UNREGISTER. The
+// loop's thread.
 
 #include <functional>
 #include <map>

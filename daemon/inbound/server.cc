@@ -29,7 +29,8 @@ Server::Server(Loop& loop, const Config& config, std::function<void(Server&)> on
   set(0, GRPC_ARG_ALLOW_REUSEPORT, 0);  // with it, a port in use would be shared silently
   set(1, GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, static_cast<int>(config.limits.max_message));
   set(2, GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, -1);
-  set(3, GRPC_ARG_MAX_METADATA_SIZE, static_cast<int>(config.limits.max_metadata) * 2);  // gRPC counts 32 more per element
+  set(3, GRPC_ARG_MAX_METADATA_SIZE,
+      static_cast<int>(config.limits.max_metadata) * 2);  // gRPC counts 32 more per element
   set(4, GRPC_ARG_MAX_CONCURRENT_STREAMS, static_cast<int>(config.inbound.max_concurrent_streams));
   const grpc_channel_args server_args{args.size(), args.data()};
   server_ = grpc_server_create(&server_args, nullptr);
@@ -44,7 +45,9 @@ Status Server::listen(const std::string& address) {
   grpc_server_credentials_release(credentials);
   if (port == 0) {
     return {StatusCode::failed_precondition,
-            "can't listen on \"" + address + "\": it is in use, not an address of this machine, or not allowed; the log has the system's error",
+            "can't listen on \"" + address +
+                "\": it is in use, not an address of this machine, or not allowed; the log has the "
+                "system's error",
             Origin::daemon,
             {}};
   }
@@ -78,13 +81,15 @@ void Server::serve() {
 
 void Server::request_call() {
   const DispatchId id{next_call_++};
-  auto& call = calls_[id] = std::make_unique<ServerCall>(loop_, config_, static_cast<CallOwner&>(*this), id);
+  auto& call = calls_[id] =
+      std::make_unique<ServerCall>(loop_, config_, static_cast<CallOwner&>(*this), id);
   call->request(server_);
 }
 
 // ---- Leases ------------------------------------------------------------------------------------
 
-void Server::add_lease(LeaseId id, Lease lease, const std::vector<std::string>& patterns, uint32_t slots) {
+void Server::add_lease(LeaseId id, Lease lease, const std::vector<std::string>& patterns,
+                       uint32_t slots) {
   leases_[id] = lease;
   dispatcher_.add_lease(id, patterns, slots);
   loop_.queue_pump(*this);
@@ -140,14 +145,16 @@ void Server::place(ServerCall& call, Dispatcher::Enqueued result) {
                           Origin::daemon,
                           {}});
     case Dispatcher::Enqueued::rejected_by_all:
-      return call.refuse({StatusCode::unavailable, "every worker that serves the method rejected the call",
+      return call.refuse({StatusCode::unavailable,
+                          "every worker that serves the method rejected the call",
                           Origin::daemon,
                           {}});
   }
 }
 
 void Server::on_call_returned(ServerCall& call) {
-  place(call, dispatcher_.requeue(call.id(), call.method(), call.deadline(), call.rejected(), loop_.now()));
+  place(call, dispatcher_.requeue(call.id(), call.method(), call.deadline(), call.rejected(),
+                                  loop_.now()));
 }
 
 void Server::on_slot_free(LeaseId lease) {

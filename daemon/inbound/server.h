@@ -1,7 +1,9 @@
 #pragma once
-// One gRPC server: its port, the processes that hold it, its leases and its calls. The loop's thread.
+// One gRPC server: its port, the processes that hold it, its leases and its calls. The loop's
+// thread.
 //
-// gRPC keeps accepting calls nobody asked for, so requests are always outstanding, and what can't be served is answered here.
+// gRPC keeps accepting calls nobody asked for, so requests are always outstanding, and what can't
+// be served is answered here.
 
 #include <grpc/grpc.h>
 
@@ -27,7 +29,8 @@ class Server final : private CallOwner, private EndOfPass {
     CallId request;  // the id of its REGISTER
   };
 
-  /// `on_closed` is called last, when a closed server has nothing under way any more; it destroys the server.
+  /// `on_closed` is called last, when a closed server has nothing under way any more; it destroys
+  /// the server.
   Server(Loop& loop, const Config& config, std::function<void(Server&)> on_closed);
   ~Server();
 
@@ -53,7 +56,8 @@ class Server final : private CallOwner, private EndOfPass {
   /// No lease of this session gets another call.
   void remove_leases(SessionId session);
 
-  /// Takes no more connections and calls; those it has go on. on_closed follows when they have ended. Idempotent.
+  /// Takes no more connections and calls; those it has go on. on_closed follows when they have
+  /// ended. Idempotent.
   void drain();
   bool draining() const { return draining_; }
   /// Ends every call with this status.
@@ -100,8 +104,9 @@ class Server final : private CallOwner, private EndOfPass {
   std::set<SessionId> holders_;
   std::optional<Loop::Time> unheld_since_;
   std::map<LeaseId, Lease> leases_;
-  std::unordered_map<DispatchId, std::unique_ptr<ServerCall>> calls_;  // also those that wait for a call
-  size_t active_ = 0;                                                  // calls that have come and not ended
+  std::unordered_map<DispatchId, std::unique_ptr<ServerCall>>
+      calls_;          // also those that wait for a call
+  size_t active_ = 0;  // calls that have come and not ended
   uint64_t queued_bytes_ = 0;
   uint64_t next_call_ = 0;
   Timer hold_;

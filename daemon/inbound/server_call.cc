@@ -34,16 +34,11 @@ ServerCall::~ServerCall() {
 
 const char* ServerCall::state() const {
   switch (core_.phase()) {
-    case IncomingCall::Phase::queued:
-      return "queued";
-    case IncomingCall::Phase::offered:
-      return "offered";
-    case IncomingCall::Phase::accepted:
-      return "accepted";
-    case IncomingCall::Phase::cancelled:
-      return "cancelled";
-    case IncomingCall::Phase::ended:
-      break;
+    case IncomingCall::Phase::queued: return "queued";
+    case IncomingCall::Phase::offered: return "offered";
+    case IncomingCall::Phase::accepted: return "accepted";
+    case IncomingCall::Phase::cancelled: return "cancelled";
+    case IncomingCall::Phase::ended: break;
   }
   return "ending";
 }
@@ -52,7 +47,8 @@ const char* ServerCall::state() const {
 
 void ServerCall::request(grpc_server* server) {
   grpc_completion_queue* const queue = loop_.completions();
-  const auto error = grpc_server_request_call(server, &call_, &details_, metadata_.array(), queue, queue, &request_done_);
+  const auto error = grpc_server_request_call(server, &call_, &details_, metadata_.array(), queue,
+                                              queue, &request_done_);
   if (error != GRPC_CALL_OK) on_request(false);
 }
 
@@ -79,7 +75,8 @@ void ServerCall::on_received(bool) {
   if (came) message = ReceivedMessage::take(std::exchange(incoming_, nullptr));
   if (came && message == nullptr) {
     core_.on_message(std::nullopt);
-    refuse({StatusCode::internal, "the client's message can't be decompressed", Origin::remote, {}});
+    refuse(
+        {StatusCode::internal, "the client's message can't be decompressed", Origin::remote, {}});
     return;
   }
   core_.on_message(message ? std::optional(message->length()) : std::nullopt);
@@ -91,7 +88,8 @@ void ServerCall::on_received(bool) {
     } else if (owner_.may_queue(message->length())) {
       queued_bytes_ += message->length();
     } else {
-      refuse({StatusCode::resource_exhausted, "the messages of waiting calls use up inbound.queue_memory",
+      refuse({StatusCode::resource_exhausted,
+              "the messages of waiting calls use up inbound.queue_memory",
               Origin::daemon,
               {}});
       return;
@@ -204,7 +202,8 @@ void ServerCall::after_accept() {
   if (core_.phase() != IncomingCall::Phase::accepted || queued_bytes_ == 0) return;
   // What was kept for another offer is the worker's now.
   owner_.unqueue(std::exchange(queued_bytes_, 0));
-  received_.erase(received_.begin(), received_.begin() + static_cast<std::ptrdiff_t>(received_sent_));
+  received_.erase(received_.begin(),
+                  received_.begin() + static_cast<std::ptrdiff_t>(received_sent_));
   received_sent_ = 0;
   for (const auto& message : received_) held_bytes_ += message->length();
   session_->hold(held_bytes_);
@@ -214,21 +213,17 @@ std::optional<Violation> ServerCall::on_frame(const Frame& frame) {
   loop_.queue_pump(*this);
   std::optional<Violation> violation;
   switch (frame.header.type) {
-    case FrameType::accept:
-      core_.on_accept();
-      break;
-    case FrameType::reject:
-      return on_reject();
+    case FrameType::accept: core_.on_accept(); break;
+    case FrameType::reject: return on_reject();
     case FrameType::headers:
       violation = core_.on_headers();
       if (!violation) on_worker_headers(frame.as<Headers>());
       break;
-    case FrameType::data:
-      violation = on_worker_part(frame);
-      break;
+    case FrameType::data: violation = on_worker_part(frame); break;
     case FrameType::window:
       if (!core_.on_window(frame.header.aux)) {
-        violation = Violation{ErrorCode::flow_control, "the call's window must stay between 1 and 2147483647"};
+        violation = Violation{ErrorCode::flow_control,
+                              "the call's window must stay between 1 and 2147483647"};
       }
       break;
     default:  // STATUS; the session lets nothing else through
@@ -252,22 +247,24 @@ std::optional<Violation> ServerCall::on_reject() {
     case IncomingCall::Phase::cancelled:
       core_.on_status({StatusCode::cancelled, "rejected after cancellation", Origin::daemon, {}});
       return std::nullopt;
-    default:
-      return Violation{ErrorCode::unexpected_frame, "REJECT of a call that was accepted"};
+    default: return Violation{ErrorCode::unexpected_frame, "REJECT of a call that was accepted"};
   }
 }
 
 void ServerCall::on_worker_headers(const Headers& headers) {
   if (core_.phase() != IncomingCall::Phase::accepted) return;
-  if (const Status status = headers_.assign(headers.metadata(), config_.limits.max_metadata); !status.ok()) {
+  if (const Status status = headers_.assign(headers.metadata(), config_.limits.max_metadata);
+      !status.ok()) {
     refuse({StatusCode::internal, "the worker's headers: " + status.message, Origin::app, {}});
   }
 }
 
 void ServerCall::on_worker_status(const legate::ipc::Status& status) {
   if (core_.status_known()) return core_.on_status({});  // the client has been answered
-  if (const Status fault = trailers_.assign(status.trailers(), config_.limits.max_metadata); !fault.ok()) {
-    return core_.on_status({StatusCode::internal, "the worker's trailers: " + fault.message, Origin::app, {}});
+  if (const Status fault = trailers_.assign(status.trailers(), config_.limits.max_metadata);
+      !fault.ok()) {
+    return core_.on_status(
+        {StatusCode::internal, "the worker's trailers: " + fault.message, Origin::app, {}});
   }
   Status end = status_from_wire(status.code(), std::string(view(status.message())), Origin::app);
   if (status.details() != nullptr) end.details = std::string(view(status.details()));
@@ -296,7 +293,8 @@ void ServerCall::on_session_lost() {
     core_.withdraw();
     owner_.on_call_returned(*this);
   } else {
-    core_.on_worker_lost({StatusCode::unavailable, "the worker's connection was lost while it served the call",
+    core_.on_worker_lost({StatusCode::unavailable,
+                          "the worker's connection was lost while it served the call",
                           Origin::daemon,
                           {}});
   }
@@ -304,12 +302,9 @@ void ServerCall::on_session_lost() {
 
 SessionCall::Ready ServerCall::ready(uint32_t connection_credit) const {
   switch (core_.next_frame(connection_credit)) {
-    case IncomingCall::Frame::none:
-      return Ready::nothing;
-    case IncomingCall::Frame::data:
-      return Ready::data;
-    default:
-      return Ready::prompt;
+    case IncomingCall::Frame::none: return Ready::nothing;
+    case IncomingCall::Frame::data: return Ready::data;
+    default: return Ready::prompt;
   }
 }
 
@@ -323,8 +318,9 @@ void ServerCall::write_start(Session& session) {
   auto& fbb = session.builder();
   const auto method = fbb.CreateString(method_);
   const auto metadata = metadata_.build(fbb);
-  const auto authority = fbb.CreateString(reinterpret_cast<const char*>(GRPC_SLICE_START_PTR(details_.host)),
-                                          GRPC_SLICE_LENGTH(details_.host));
+  const auto authority =
+      fbb.CreateString(reinterpret_cast<const char*>(GRPC_SLICE_START_PTR(details_.host)),
+                       GRPC_SLICE_LENGTH(details_.host));
   char* const peer_name = grpc_call_get_peer(call_);
   const auto peer = fbb.CreateString(peer_name);
   gpr_free(peer_name);
@@ -343,17 +339,19 @@ void ServerCall::write_start(Session& session) {
 
 void ServerCall::write_frame(Session& session) {
   switch (core_.next_frame(session.connection_credit())) {
-    case IncomingCall::Frame::start:
-      return write_start(session);
+    case IncomingCall::Frame::start: return write_start(session);
     case IncomingCall::Frame::cancel:
-      session.output().frame(
-          {.call_id = raw(call_id_), .type = FrameType::cancel, .aux = static_cast<uint32_t>(core_.take_cancel())});
+      session.output().frame({.call_id = raw(call_id_),
+                              .type = FrameType::cancel,
+                              .aux = static_cast<uint32_t>(core_.take_cancel())});
       return;
     case IncomingCall::Frame::data: {
       const auto part = core_.next_part(session.max_frame(), session.connection_credit());
-      session.output().frame(
-          {.call_id = raw(call_id_), .type = FrameType::data, .flags = part->flags, .aux = part->aux}, nullptr,
-          part->length);
+      session.output().frame({.call_id = raw(call_id_),
+                              .type = FrameType::data,
+                              .flags = part->flags,
+                              .aux = part->aux},
+                             nullptr, part->length);
       if ((part->flags & (flag::msg_begin | flag::msg_end)) != 0 || part->length > 0) {
         received_[received_sent_]->write_to(session.output(), part->offset, part->length);
       }
@@ -370,8 +368,7 @@ void ServerCall::write_frame(Session& session) {
       }
       return;
     }
-    case IncomingCall::Frame::none:
-      return;
+    case IncomingCall::Frame::none: return;
   }
 }
 

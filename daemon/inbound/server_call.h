@@ -1,6 +1,7 @@
 #pragma once
-// One incoming call: the gRPC leg and the IPC leg of an IncomingCall, which decides everything; here are the bytes and the
-// operations. Made to wait for a call, lives until gRPC and the worker are done with it. The loop's thread.
+// One incoming call: the gRPC leg and the IPC leg of an IncomingCall, which decides everything;
+// here are the bytes and the operations. Made to wait for a call, lives until gRPC and the worker
+// are done with it. The loop's thread.
 
 #include <grpc/grpc.h>
 
@@ -113,9 +114,9 @@ class ServerCall final : public SessionCall, private EndOfPass {
 
   // From the client. Until a worker has accepted, what was sent to it is kept.
   std::deque<std::shared_ptr<ReceivedMessage>> received_;
-  size_t received_sent_ = 0;    // messages at the front that the worker has been sent
-  uint64_t queued_bytes_ = 0;   // charged to the owner's queue
-  uint64_t held_bytes_ = 0;     // charged to the worker's session
+  size_t received_sent_ = 0;   // messages at the front that the worker has been sent
+  uint64_t queued_bytes_ = 0;  // charged to the owner's queue
+  uint64_t held_bytes_ = 0;    // charged to the worker's session
   grpc_byte_buffer* incoming_ = nullptr;
 
   // From the worker

@@ -29,14 +29,13 @@ std::vector<gid_t> groups_of(int fd, gid_t primary) {
 }
 
 bool matches(const AccessRule& rule, uid_t uid, const std::vector<gid_t>& groups) {
-  const auto in_group = [&](gid_t gid) { return std::find(groups.begin(), groups.end(), gid) != groups.end(); };
+  const auto in_group = [&](gid_t gid) {
+    return std::find(groups.begin(), groups.end(), gid) != groups.end();
+  };
   switch (rule.kind) {
-    case AccessRule::Kind::anyone:
-      return true;
-    case AccessRule::Kind::uid:
-      return uid == rule.id;
-    case AccessRule::Kind::gid:
-      return in_group(rule.id);
+    case AccessRule::Kind::anyone: return true;
+    case AccessRule::Kind::uid: return uid == rule.id;
+    case AccessRule::Kind::gid: return in_group(rule.id);
     case AccessRule::Kind::user: {
       const passwd* const user = getpwnam(rule.name.c_str());
       return user != nullptr && user->pw_uid == uid;
@@ -55,7 +54,10 @@ Status identify(int fd, const Config::Access& rules, Session::Peer& peer) {
   ucred credentials{};
   socklen_t length = sizeof credentials;
   if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0) {
-    return {StatusCode::permission_denied, std::string("SO_PEERCRED: ") + std::strerror(errno), Origin::daemon, {}};
+    return {StatusCode::permission_denied,
+            std::string("SO_PEERCRED: ") + std::strerror(errno),
+            Origin::daemon,
+            {}};
   }
   peer.pid = credentials.pid;
   peer.uid = credentials.uid;
@@ -63,8 +65,9 @@ Status identify(int fd, const Config::Access& rules, Session::Peer& peer) {
   const std::vector<gid_t> groups = groups_of(fd, credentials.gid);
   const auto allow = [&](const std::vector<AccessRule>& list, Role role) {
     const bool allowed = peer.uid == 0 || peer.uid == geteuid() ||
-                         std::any_of(list.begin(), list.end(),
-                                     [&](const AccessRule& rule) { return matches(rule, peer.uid, groups); });
+                         std::any_of(list.begin(), list.end(), [&](const AccessRule& rule) {
+                           return matches(rule, peer.uid, groups);
+                         });
     if (allowed) peer.allowed_roles |= static_cast<uint8_t>(role);
   };
   allow(rules.client, Role::client);

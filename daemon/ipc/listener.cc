@@ -17,18 +17,21 @@
 namespace legated {
 namespace {
 
-[[noreturn]] void refuse(const std::string& path, const std::string& problem, const std::string& remedy) {
+[[noreturn]] void refuse(const std::string& path, const std::string& problem,
+                         const std::string& remedy) {
   throw std::runtime_error("socket " + path + ": " + problem + "; " + remedy);
 }
 
 [[noreturn]] void refuse_errno(const std::string& path, const std::string& what) {
   const int error = errno;
-  refuse(path, what + ": " + std::strerror(error), "check ipc.socket and the rights on its directory");
+  refuse(path, what + ": " + std::strerror(error),
+         "check ipc.socket and the rights on its directory");
 }
 
 bool somebody_listens(const sockaddr_un& address) {
   const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  const bool connected = connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+  const bool connected =
+      connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
   const bool full = errno == EAGAIN;  // its backlog is
   ::close(fd);
   return connected || full;
@@ -37,7 +40,9 @@ bool somebody_listens(const sockaddr_un& address) {
 }  // namespace
 
 Listener::Listener(Loop& loop, std::function<void(int fd)> on_accept)
-    : loop_(loop), on_accept_(std::move(on_accept)), retry_(loop, [this] { loop_.watch(fd_, EPOLLIN, *this); }) {}
+    : loop_(loop),
+      on_accept_(std::move(on_accept)),
+      retry_(loop, [this] { loop_.watch(fd_, EPOLLIN, *this); }) {}
 
 void Listener::listen(const std::string& path, uint32_t mode) {
   sockaddr_un address{};
@@ -60,7 +65,9 @@ void Listener::listen(const std::string& path, uint32_t mode) {
   }
   struct stat found {};
   if (lstat(path.c_str(), &found) == 0) {
-    if (!S_ISSOCK(found.st_mode)) refuse(path, "the path exists and is not a socket", "remove it, or choose another ipc.socket");
+    if (!S_ISSOCK(found.st_mode))
+      refuse(path, "the path exists and is not a socket",
+             "remove it, or choose another ipc.socket");
     if (somebody_listens(address)) {
       refuse(path, "another process listens on it", "stop that one, or choose another ipc.socket");
     }
@@ -71,7 +78,8 @@ void Listener::listen(const std::string& path, uint32_t mode) {
   if (fd_ < 0) refuse_errno(path, "socket");
   // The mode is there before the name is: nobody can connect in between.
   const mode_t mask = umask(0);
-  const bool bound = fchmod(fd_, mode) == 0 && bind(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
+  const bool bound = fchmod(fd_, mode) == 0 &&
+                     bind(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
   const int bind_error = errno;
   umask(mask);
   errno = bind_error;
@@ -85,7 +93,8 @@ void Listener::listen(const std::string& path, uint32_t mode) {
 Listener::~Listener() {
   close();
   struct stat found {};
-  if (!path_.empty() && lstat(path_.c_str(), &found) == 0 && found.st_ino == inode_) unlink(path_.c_str());
+  if (!path_.empty() && lstat(path_.c_str(), &found) == 0 && found.st_ino == inode_)
+    unlink(path_.c_str());
   if (lock_ >= 0) ::close(lock_);
 }
 

@@ -17,8 +17,9 @@ class Listener final : private Watcher {
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
 
-  /// Makes the directory (0700) when it is missing and the socket with `mode`. A socket nobody listens on is replaced, a live
-  /// one never. Throws std::runtime_error with path, cause and remedy.
+  /// Makes the directory (0700) when it is missing and the socket with `mode`. A socket nobody
+  /// listens on is replaced, a live one never. Throws std::runtime_error with path, cause and
+  /// remedy.
   void listen(const std::string& path, uint32_t mode);
 
   /// Accepts no more; what was accepted stays.

@@ -64,7 +64,8 @@ Output::Sent Output::send(int fd, bool& progress) {
     size_t count = 0;
     for (const Piece& piece : pieces_) {
       if (count == vectors.size()) break;
-      const uint8_t* const data = piece.data != nullptr ? piece.data : buffer_.data() + piece.offset;
+      const uint8_t* const data =
+          piece.data != nullptr ? piece.data : buffer_.data() + piece.offset;
       vectors[count++] = {const_cast<uint8_t*>(data), piece.length};
     }
     msghdr message{};

@@ -1,6 +1,6 @@
 #pragma once
-// Frames on their way into a socket. Small things are copied into one buffer, large payload is sent from where it lies.
-// Owned by a session; the loop's thread.
+// Frames on their way into a socket. Small things are copied into one buffer, large payload is sent
+// from where it lies. Owned by a session; the loop's thread.
 
 #include <flatbuffers/flatbuffers.h>
 
@@ -16,12 +16,13 @@ namespace legated {
 
 class Output {
  public:
-  /// Payload from this size on is referenced, not copied: below, the copy is cheaper than one more iovec.
+  /// Payload from this size on is referenced, not copied: below, the copy is cheaper than one more
+  /// iovec.
   static constexpr size_t kReferenceFrom = 4096;
 
   /// The head of a frame; exactly `payload_length` bytes of payload() must follow.
-  void frame(const legate::ipc::Header& header, const flatbuffers::FlatBufferBuilder* meta = nullptr,
-             size_t payload_length = 0);
+  void frame(const legate::ipc::Header& header,
+             const flatbuffers::FlatBufferBuilder* meta = nullptr, size_t payload_length = 0);
 
   /// `keep` keeps the bytes alive until they are sent.
   void payload(std::span<const uint8_t> bytes, const std::shared_ptr<const void>& keep);
@@ -30,7 +31,8 @@ class Output {
   size_t pending() const { return pending_; }
 
   enum class Sent { all, blocked, broken };
-  /// Sends what the socket takes. `progress` tells whether it took anything. `broken`: errno says why.
+  /// Sends what the socket takes. `progress` tells whether it took anything. `broken`: errno says
+  /// why.
   Sent send(int fd, bool& progress);
 
  private:

@@ -15,25 +15,21 @@ using namespace legate::ipc;
 namespace {
 
 constexpr size_t kFirstInput = 16 * 1024;
-constexpr int kReadsPerPass = 4;              // so that one busy peer does not starve the others
-constexpr size_t kBatch = 256 * 1024;         // bytes made ready for one send
-constexpr size_t kControlLimit = 1024 * 1024; // bytes a peer may let pile up without reading
+constexpr int kReadsPerPass = 4;               // so that one busy peer does not starve the others
+constexpr size_t kBatch = 256 * 1024;          // bytes made ready for one send
+constexpr size_t kControlLimit = 1024 * 1024;  // bytes a peer may let pile up without reading
 
 uint8_t role_of(FrameType type) {
   switch (type) {
     case FrameType::start:
     case FrameType::open_channel:
-    case FrameType::close_channel:
-      return static_cast<uint8_t>(Role::client);
+    case FrameType::close_channel: return static_cast<uint8_t>(Role::client);
     case FrameType::listen:
     case FrameType::register_methods:
     case FrameType::serve:
-    case FrameType::unregister:
-      return static_cast<uint8_t>(Role::worker);
-    case FrameType::query:
-      return static_cast<uint8_t>(Role::admin);
-    default:
-      return 0;
+    case FrameType::unregister: return static_cast<uint8_t>(Role::worker);
+    case FrameType::query: return static_cast<uint8_t>(Role::admin);
+    default: return 0;
   }
 }
 
@@ -53,18 +49,22 @@ std::string role_name(uint8_t role) { return EnumNameRole(static_cast<Role>(role
 }  // namespace
 
 void build_status(flatbuffers::FlatBufferBuilder& builder, const Status& status,
-                  flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<Entry>>> trailers, uint64_t elapsed_us) {
+                  flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<Entry>>> trailers,
+                  uint64_t elapsed_us) {
   flatbuffers::Offset<flatbuffers::String> message;
   if (!status.message.empty()) message = builder.CreateString(status.message);
   flatbuffers::Offset<flatbuffers::Vector<uint8_t>> details;
   if (status.details) {
-    details = builder.CreateVector(reinterpret_cast<const uint8_t*>(status.details->data()), status.details->size());
+    details = builder.CreateVector(reinterpret_cast<const uint8_t*>(status.details->data()),
+                                   status.details->size());
   }
-  builder.Finish(CreateStatus(builder, static_cast<uint16_t>(status.code), message, details, trailers,
-                              static_cast<legate::ipc::Origin>(status.origin), elapsed_us));
+  builder.Finish(CreateStatus(builder, static_cast<uint16_t>(status.code), message, details,
+                              trailers, static_cast<legate::ipc::Origin>(status.origin),
+                              elapsed_us));
 }
 
-Session::Session(Loop& loop, const Config& config, SessionHost& host, SessionId id, int fd, Peer peer)
+Session::Session(Loop& loop, const Config& config, SessionHost& host, SessionId id, int fd,
+                 Peer peer)
     : loop_(loop),
       config_(config),
       host_(host),
@@ -130,8 +130,7 @@ void Session::take_frames() {
         continue;
       case FrameDecoder::Result::error:
         return fail(decoder_.error().code, decoder_.error().message, decoder_.error().type);
-      case FrameDecoder::Result::need_more:
-        break;
+      case FrameDecoder::Result::need_more: break;
     }
     break;
   }
@@ -151,32 +150,32 @@ void Session::on_frame(const Frame& frame) {
   const FrameType type = header.type;
   if (state_ == State::hello) {
     if (type != FrameType::hello) {
-      return fail(ErrorCode::unexpected_frame, name(type) + " before HELLO; HELLO must be the first frame", type);
+      return fail(ErrorCode::unexpected_frame,
+                  name(type) + " before HELLO; HELLO must be the first frame", type);
     }
     return on_hello(frame.as<Hello>());
   }
   if (!is_known(type)) return control(FrameType::unsupported, CallId{header.call_id}, raw(type));
 
-  const bool connection_frame = raw(type) <= raw(FrameType::goaway) || type == FrameType::unsupported;
-  if (type != FrameType::window && type != FrameType::unsupported && (header.call_id == 0) != connection_frame) {
-    return fail(ErrorCode::unexpected_frame,
-                name(type) + (connection_frame ? " with a call_id; it must be 0" : " without a call_id"), type);
+  const bool connection_frame =
+      raw(type) <= raw(FrameType::goaway) || type == FrameType::unsupported;
+  if (type != FrameType::window && type != FrameType::unsupported &&
+      (header.call_id == 0) != connection_frame) {
+    return fail(
+        ErrorCode::unexpected_frame,
+        name(type) + (connection_frame ? " with a call_id; it must be 0" : " without a call_id"),
+        type);
   }
   switch (type) {
     case FrameType::error: {
       const Error& error = frame.as<Error>();
       return shut("the peer reported an error: " + std::string(view(error.message())));
     }
-    case FrameType::ping:
-      return control(FrameType::pong, CallId{0}, header.aux);
-    case FrameType::pong:
-      return;
-    case FrameType::unsupported:
-      return;
-    case FrameType::goaway:
-      return host_.on_peer_leaving(*this);
-    case FrameType::window:
-      return on_window(frame);
+    case FrameType::ping: return control(FrameType::pong, CallId{0}, header.aux);
+    case FrameType::pong: return;
+    case FrameType::unsupported: return;
+    case FrameType::goaway: return host_.on_peer_leaving(*this);
+    case FrameType::window: return on_window(frame);
     case FrameType::start:
     case FrameType::open_channel:
     case FrameType::close_channel:
@@ -184,39 +183,42 @@ void Session::on_frame(const Frame& frame) {
     case FrameType::register_methods:
     case FrameType::serve:
     case FrameType::unregister:
-    case FrameType::query:
-      return on_new_id(frame);
-    default:
-      break;
+    case FrameType::query: return on_new_id(frame);
+    default: break;
   }
   if (for_a_call(type)) return on_call_frame(frame);
   fail(ErrorCode::unexpected_frame, name(type) + " is sent by the daemon only", type);
 }
 
 void Session::on_hello(const Hello& hello) {
-  const auto in_range = [](uint32_t value, uint32_t low, uint32_t high) { return value >= low && value <= high; };
+  const auto in_range = [](uint32_t value, uint32_t low, uint32_t high) {
+    return value >= low && value <= high;
+  };
   if (hello.version_min() > kProtocolVersion || hello.version_max() < kProtocolVersion) {
     return fail(ErrorCode::version,
-                "the peer speaks protocol versions " + std::to_string(hello.version_min()) + " to " +
-                    std::to_string(hello.version_max()) + ", this daemon version " +
+                "the peer speaks protocol versions " + std::to_string(hello.version_min()) +
+                    " to " + std::to_string(hello.version_max()) + ", this daemon version " +
                     std::to_string(kProtocolVersion) + "; update the older of the two",
                 FrameType::hello);
   }
   if (!in_range(hello.max_frame(), kMinMaxFrame, kMaxMaxFrame) ||
       !in_range(hello.call_window(), kMinWindow, kMaxWindow) ||
       !in_range(hello.connection_window(), kMinWindow, kMaxWindow)) {
-    return fail(ErrorCode::malformed_frame,
-                "HELLO: max_frame must be 4096 to 1048576, windows 65536 to 2147483647; got max_frame " +
-                    std::to_string(hello.max_frame()) + ", call_window " + std::to_string(hello.call_window()) +
-                    ", connection_window " + std::to_string(hello.connection_window()),
-                FrameType::hello);
+    return fail(
+        ErrorCode::malformed_frame,
+        "HELLO: max_frame must be 4096 to 1048576, windows 65536 to 2147483647; got max_frame " +
+            std::to_string(hello.max_frame()) + ", call_window " +
+            std::to_string(hello.call_window()) + ", connection_window " +
+            std::to_string(hello.connection_window()),
+        FrameType::hello);
   }
   roles_ = hello.roles() & peer_.allowed_roles;
   if (roles_ == 0) {
-    return fail(ErrorCode::access_denied,
-                "user " + std::to_string(peer_.uid) +
-                    " may have none of the roles it asked for; see [access] in the daemon's configuration",
-                FrameType::hello);
+    return fail(
+        ErrorCode::access_denied,
+        "user " + std::to_string(peer_.uid) +
+            " may have none of the roles it asked for; see [access] in the daemon's configuration",
+        FrameType::hello);
   }
   peer_.name = view(hello.name());
   peer_.instance = view(hello.instance());
@@ -231,9 +233,9 @@ void Session::on_hello(const Hello& hello) {
   const auto epoch = fbb.CreateString(host_.identity().epoch);
   const auto build = fbb.CreateString(host_.identity().build);
   const auto limits =
-      CreateLimits(fbb, config_.ipc.max_frame, kDefaultMaxMeta, config_.ipc.call_window, config_.ipc.connection_window,
-                   config_.limits.max_message, config_.limits.max_metadata, config_.ipc.max_calls,
-                   config_.ipc.memory_budget);
+      CreateLimits(fbb, config_.ipc.max_frame, kDefaultMaxMeta, config_.ipc.call_window,
+                   config_.ipc.connection_window, config_.limits.max_message,
+                   config_.limits.max_metadata, config_.ipc.max_calls, config_.ipc.memory_budget);
   fbb.Finish(CreateHelloAck(fbb, kProtocolVersion, 0, roles_, raw(id_), epoch, build,
                             static_cast<uint32_t>(config_.ipc.heartbeat.count()), limits));
   control(FrameType::hello_ack, CallId{0}, 0, &fbb);
@@ -250,11 +252,13 @@ bool Session::take_payload_credit(const Frame& frame) {
   if (frame.payload.empty()) return true;
   const auto bytes = static_cast<uint32_t>(frame.payload.size());
   if (!receive_credit_.receive(bytes)) {
-    fail(ErrorCode::flow_control, "more bytes than the connection's credit; wait for WINDOW", frame.header.type);
+    fail(ErrorCode::flow_control, "more bytes than the connection's credit; wait for WINDOW",
+         frame.header.type);
     return false;
   }
   receive_credit_.give_back(bytes);
-  if (const uint32_t grant = receive_credit_.take_grant(); grant > 0) control(FrameType::window, CallId{0}, grant);
+  if (const uint32_t grant = receive_credit_.take_grant(); grant > 0)
+    control(FrameType::window, CallId{0}, grant);
   return state_ != State::closed;
 }
 
@@ -278,7 +282,8 @@ bool Session::refuse_role(const Frame& frame) {
   answer(CallId{frame.header.call_id},
          {StatusCode::permission_denied,
           name(frame.header.type) + " needs the role \"" + role_name(role) +
-              "\", which this connection does not have; ask for it in HELLO and see [access] in the daemon's configuration",
+              "\", which this connection does not have; ask for it in HELLO and see [access] in "
+              "the daemon's configuration",
           legated::Origin::daemon,
           {}});
   return true;
@@ -288,24 +293,28 @@ void Session::on_call_frame(const Frame& frame) {
   const Header& header = frame.header;
   const bool peer_opened = header.call_id % 2 == 1;
   if (!fits_parity(header.type, peer_opened)) {
-    return fail(ErrorCode::unexpected_frame,
-                name(header.type) + (peer_opened ? " is sent by the answering side only"
-                                                 : " is sent by the side that opened the call only"),
-                header.type);
+    return fail(
+        ErrorCode::unexpected_frame,
+        name(header.type) + (peer_opened ? " is sent by the answering side only"
+                                         : " is sent by the side that opened the call only"),
+        header.type);
   }
   if (!take_payload_credit(frame)) return;
   const auto found = calls_.find(header.call_id);
   if (found == calls_.end()) {
     if (header.call_id > (peer_opened ? last_peer_id_ : last_own_id_)) {
-      return fail(ErrorCode::call_id,
-                  name(header.type) + ": id " + std::to_string(header.call_id) + " was never opened", header.type);
+      return fail(
+          ErrorCode::call_id,
+          name(header.type) + ": id " + std::to_string(header.call_id) + " was never opened",
+          header.type);
     }
     ++late_frames_;
     return;
   }
   if (const auto violation = found->second->on_frame(frame)) {
     fail(violation->code,
-         name(header.type) + " of call " + std::to_string(header.call_id) + ": " + std::string(violation->message),
+         name(header.type) + " of call " + std::to_string(header.call_id) + ": " +
+             std::string(violation->message),
          header.type);
   }
 }
@@ -313,7 +322,8 @@ void Session::on_call_frame(const Frame& frame) {
 void Session::on_window(const Frame& frame) {
   if (frame.header.call_id != 0) return on_call_frame(frame);
   if (!send_credit_.add(frame.header.aux)) {
-    return fail(ErrorCode::flow_control, "WINDOW: the connection's window must stay between 1 and 2147483647",
+    return fail(ErrorCode::flow_control,
+                "WINDOW: the connection's window must stay between 1 and 2147483647",
                 FrameType::window);
   }
   loop_.queue_flush(*this);
@@ -381,7 +391,8 @@ flatbuffers::FlatBufferBuilder& Session::builder() {
   return builder_;
 }
 
-void Session::control(FrameType type, CallId id, uint32_t aux, const flatbuffers::FlatBufferBuilder* meta) {
+void Session::control(FrameType type, CallId id, uint32_t aux,
+                      const flatbuffers::FlatBufferBuilder* meta) {
   if (state_ == State::closed) return;
   output_.frame({.call_id = raw(id), .type = type, .aux = aux}, meta);
   if (output_.pending() > kBatch + kControlLimit) {
@@ -400,8 +411,8 @@ void Session::goaway(bool final, std::chrono::milliseconds grace, const std::str
   auto& fbb = builder();
   const auto epoch = fbb.CreateString(host_.identity().epoch);
   const auto text = fbb.CreateString(reason);
-  fbb.Finish(CreateGoaway(fbb, final, final ? last_peer_id_ : UINT32_MAX, static_cast<uint32_t>(grace.count()), epoch,
-                          text));
+  fbb.Finish(CreateGoaway(fbb, final, final ? last_peer_id_ : UINT32_MAX,
+                          static_cast<uint32_t>(grace.count()), epoch, text));
   control(FrameType::goaway, CallId{0}, 0, &fbb);
 }
 
@@ -422,15 +433,12 @@ void Session::build_frame(std::deque<SessionCall*>& ring) {
   ring.pop_front();
   const bool data_turn = &ring == &data_;
   switch (call->ready(send_credit_.available())) {
-    case SessionCall::Ready::nothing:
-      call->in_ring_ = false;
-      return;
+    case SessionCall::Ready::nothing: call->in_ring_ = false; return;
     case SessionCall::Ready::data:
       if (data_turn) break;
       data_.push_back(call);  // data waits until nothing prompt is left
       return;
-    case SessionCall::Ready::prompt:
-      break;
+    case SessionCall::Ready::prompt: break;
   }
   // Back into a ring first: writing may end the call, which takes it out again.
   (data_turn ? data_ : prompt_).push_back(call);
@@ -468,23 +476,27 @@ void Session::flush() {
 void Session::on_tick() {
   const Loop::Time now = loop_.now();
   if (state_ == State::hello) {
-    return fail(ErrorCode::hello_timeout,
-                "no HELLO within " + std::to_string(config_.ipc.hello_timeout.count()) + " ms of connecting");
+    return fail(ErrorCode::hello_timeout, "no HELLO within " +
+                                              std::to_string(config_.ipc.hello_timeout.count()) +
+                                              " ms of connecting");
   }
   if (blocked_ && now - last_progress_ >= config_.ipc.stall_timeout) {
     return fail(ErrorCode::stalled, "the peer has read nothing for " +
-                                        std::to_string(config_.ipc.stall_timeout.count()) + " ms while " +
-                                        std::to_string(output_.pending()) + " bytes waited for it");
+                                        std::to_string(config_.ipc.stall_timeout.count()) +
+                                        " ms while " + std::to_string(output_.pending()) +
+                                        " bytes waited for it");
   }
   if (now - last_read_ >= config_.ipc.heartbeat) {
     if (++missed_ > 3) {
-      return fail(ErrorCode::heartbeat, "three heartbeats of " + std::to_string(config_.ipc.heartbeat.count()) +
+      return fail(ErrorCode::heartbeat, "three heartbeats of " +
+                                            std::to_string(config_.ipc.heartbeat.count()) +
                                             " ms without an answer");
     }
     if (!blocked_) control(FrameType::ping, CallId{0}, missed_);
   }
   if (state_ != State::closed) {
-    tick_.set(now + std::min(config_.ipc.heartbeat, std::max(config_.ipc.stall_timeout / 2, std::chrono::milliseconds(1))));
+    tick_.set(now + std::min(config_.ipc.heartbeat, std::max(config_.ipc.stall_timeout / 2,
+                                                             std::chrono::milliseconds(1))));
   }
 }
 
@@ -493,11 +505,12 @@ void Session::on_tick() {
 void Session::fail(ErrorCode code, std::string message, FrameType type) {
   if (state_ == State::closed) return;
   static log::Limited limited(10);
-  log::warn(limited, "session_error", {{"session", raw(id_)},
-                                       {"peer", peer_.name},
-                                       {"code", EnumNameErrorCode(code)},
-                                       {"frame", name(type)},
-                                       {"reason", message}});
+  log::warn(limited, "session_error",
+            {{"session", raw(id_)},
+             {"peer", peer_.name},
+             {"code", EnumNameErrorCode(code)},
+             {"frame", name(type)},
+             {"reason", message}});
   auto& fbb = builder();
   const auto text = fbb.CreateString(message);
   fbb.Finish(CreateError(fbb, code, text, raw(type)));

@@ -1,9 +1,11 @@
 #pragma once
-// One connection of a peer: hello, frames in, frames out, credit of the connection, heartbeat (PROTOCOL.md, sections 2 to 8).
-// What frames ask for is done by the host; calls are theirs who made them. All on the loop's thread.
+// One connection of a peer: hello, frames in, frames out, credit of the connection, heartbeat
+// (PROTOCOL.md, sections 2 to 8). What frames ask for is done by the host; calls are theirs who
+// made them. All on the loop's thread.
 //
-// Reading never waits for writing. Frames of calls are made only when the socket can take them, so what is queued for a peer
-// is little more than one batch; what a call holds is bounded by its own credit.
+// Reading never waits for writing. Frames of calls are made only when the socket can take them, so
+// what is queued for a peer is little more than one batch; what a call holds is bounded by its own
+// credit.
 
 #include <sys/types.h>
 
@@ -122,7 +124,8 @@ class Session final : private Watcher, private EndOfPass {
   /// The largest payload of a frame to the peer, in bytes.
   uint32_t max_frame() const { return peer_max_frame_; }
 
-  /// Message bytes held for this peer. `reserve` fails when the budget has no room; `hold` always succeeds.
+  /// Message bytes held for this peer. `reserve` fails when the budget has no room; `hold` always
+  /// succeeds.
   [[nodiscard]] bool reserve(uint64_t bytes);
   void hold(uint64_t bytes) { memory_used_ += bytes; }
   void release(uint64_t bytes);
@@ -204,8 +207,9 @@ class Session final : private Watcher, private EndOfPass {
 };
 
 /// Status table of a STATUS frame, finished in `builder`. `trailers` may be 0.
-void build_status(flatbuffers::FlatBufferBuilder& builder, const Status& status,
-                  flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<legate::ipc::Entry>>> trailers,
-                  uint64_t elapsed_us);
+void build_status(
+    flatbuffers::FlatBufferBuilder& builder, const Status& status,
+    flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<legate::ipc::Entry>>> trailers,
+    uint64_t elapsed_us);
 
 }  // namespace legated

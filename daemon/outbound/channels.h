@@ -1,5 +1,6 @@
 #pragma once
-// The gRPC channels of the daemon, shared by all processes that ask for the same target. The loop's thread.
+// The gRPC channels of the daemon, shared by all processes that ask for the same target. The loop's
+// thread.
 
 #include <grpc/grpc.h>
 
@@ -21,14 +22,16 @@ class Channel {
 
   grpc_channel* get() const { return channel_; }
   const std::string& target() const { return target_; }
-  grpc_connectivity_state state() const { return grpc_channel_check_connectivity_state(channel_, 0); }
+  grpc_connectivity_state state() const {
+    return grpc_channel_check_connectivity_state(channel_, 0);
+  }
 
   // For the operator.
-  uint32_t users = 0;         // open channels of processes
-  uint32_t calls = 0;         // under way
+  uint32_t users = 0;  // open channels of processes
+  uint32_t calls = 0;  // under way
   uint64_t started = 0;
   uint64_t ended = 0;
-  uint64_t failed = 0;        // ended with another status than OK
+  uint64_t failed = 0;  // ended with another status than OK
   std::string last_error;
 
  private:

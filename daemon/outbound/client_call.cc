@@ -8,7 +8,8 @@ using namespace legate::ipc;
 namespace {
 
 gpr_timespec deadline_after(uint64_t timeout_us) {
-  constexpr uint64_t kForever = uint64_t{10} * 365 * 24 * 3600 * 1'000'000;  // gRPC's arithmetic must not overflow
+  constexpr uint64_t kForever =
+      uint64_t{10} * 365 * 24 * 3600 * 1'000'000;  // gRPC's arithmetic must not overflow
   if (timeout_us == 0 || timeout_us > kForever) return gpr_inf_future(GPR_CLOCK_MONOTONIC);
   return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
                       gpr_time_from_micros(static_cast<int64_t>(timeout_us), GPR_TIMESPAN));
@@ -16,9 +17,12 @@ gpr_timespec deadline_after(uint64_t timeout_us) {
 
 /// Why this can't be a method, empty when it can. gRPC puts it into a header as it is.
 std::string refuse_method(std::string_view method) {
-  bool fine = method.size() > 3 && method.size() <= 1024 && method.front() == '/' && method.find('/', 1) != method.npos;
+  bool fine = method.size() > 3 && method.size() <= 1024 && method.front() == '/' &&
+              method.find('/', 1) != method.npos;
   for (const char c : method) fine = fine && c > 0x20 && c < 0x7f;
-  return fine ? std::string() : "the method must be \"/package.Service/Method\" in printable ASCII, at most 1024 bytes";
+  return fine ? std::string()
+              : "the method must be \"/package.Service/Method\" in printable ASCII, at most 1024 "
+                "bytes";
 }
 
 }  // namespace
@@ -55,13 +59,16 @@ void ClientCall::begin(const Start& meta) {
     return refuse({StatusCode::invalid_argument, std::move(why), legated::Origin::daemon, {}});
   }
   if (meta.shape() > Shape::MAX) {
-    return refuse({StatusCode::invalid_argument, "unknown call shape", legated::Origin::daemon, {}});
+    return refuse(
+        {StatusCode::invalid_argument, "unknown call shape", legated::Origin::daemon, {}});
   }
-  if (Status status = metadata_.assign(meta.metadata(), config_.limits.max_metadata); !status.ok()) {
+  if (Status status = metadata_.assign(meta.metadata(), config_.limits.max_metadata);
+      !status.ok()) {
     return refuse(std::move(status));
   }
   const grpc_slice path = slice_of(method_);
-  call_ = grpc_channel_create_call(channel_->get(), nullptr, GRPC_PROPAGATE_DEFAULTS, loop_.completions(), path, nullptr,
+  call_ = grpc_channel_create_call(channel_->get(), nullptr, GRPC_PROPAGATE_DEFAULTS,
+                                   loop_.completions(), path, nullptr,
                                    deadline_after(meta.timeout_us()), nullptr);
   grpc_slice_unref(path);
 }
@@ -87,11 +94,11 @@ void ClientCall::refuse(Status status) {
 
 std::optional<Violation> ClientCall::on_frame(const Frame& frame) {
   switch (frame.header.type) {
-    case FrameType::data:
-      return on_part(frame);
+    case FrameType::data: return on_part(frame);
     case FrameType::window:
       if (!core_.on_window(frame.header.aux)) {
-        return Violation{ErrorCode::flow_control, "the call's window must stay between 1 and 2147483647"};
+        return Violation{ErrorCode::flow_control,
+                         "the call's window must stay between 1 and 2147483647"};
       }
       break;
     default:  // CANCEL; the session lets nothing else through
@@ -105,8 +112,10 @@ std::optional<Violation> ClientCall::on_frame(const Frame& frame) {
 std::optional<Violation> ClientCall::on_part(const Frame& frame) {
   const Header& header = frame.header;
   if (core_.status_known()) return std::nullopt;  // dropped
-  if (header.type == FrameType::start && frame.payload.empty() && header.flags == 0) return std::nullopt;
-  if (auto violation = core_.on_part(header.flags, header.aux, static_cast<uint32_t>(frame.payload.size()))) {
+  if (header.type == FrameType::start && frame.payload.empty() && header.flags == 0)
+    return std::nullopt;
+  if (auto violation =
+          core_.on_part(header.flags, header.aux, static_cast<uint32_t>(frame.payload.size()))) {
     return violation;
   }
   loop_.queue_pump(*this);
@@ -153,7 +162,8 @@ void ClientCall::add_initial_metadata(Batch& batch) {
   op.data.send_initial_metadata.metadata = metadata_.data();
   op.data.send_initial_metadata.count = metadata_.size();
   if (wait_for_ready_) {
-    op.flags = GRPC_INITIAL_METADATA_WAIT_FOR_READY | GRPC_INITIAL_METADATA_WAIT_FOR_READY_EXPLICITLY_SET;
+    op.flags =
+        GRPC_INITIAL_METADATA_WAIT_FOR_READY | GRPC_INITIAL_METADATA_WAIT_FOR_READY_EXPLICITLY_SET;
   }
 }
 
@@ -166,7 +176,8 @@ void ClientCall::start_unary() {
   add_initial_metadata(batch);
   add_message(batch);
   batch.add(GRPC_OP_SEND_CLOSE_FROM_CLIENT);
-  batch.add(GRPC_OP_RECV_INITIAL_METADATA).data.recv_initial_metadata.recv_initial_metadata = headers_.array();
+  batch.add(GRPC_OP_RECV_INITIAL_METADATA).data.recv_initial_metadata.recv_initial_metadata =
+      headers_.array();
   batch.add(GRPC_OP_RECV_MESSAGE).data.recv_message.recv_message = &received_;
   grpc_op& status = batch.add(GRPC_OP_RECV_STATUS_ON_CLIENT);
   status.data.recv_status_on_client.trailing_metadata = trailers_.array();
@@ -179,7 +190,8 @@ void ClientCall::start_unary() {
 void ClientCall::start_sends(const OutgoingWork& work) {
   if (work.start) {
     Batch headers;
-    headers.add(GRPC_OP_RECV_INITIAL_METADATA).data.recv_initial_metadata.recv_initial_metadata = headers_.array();
+    headers.add(GRPC_OP_RECV_INITIAL_METADATA).data.recv_initial_metadata.recv_initial_metadata =
+        headers_.array();
     Batch end;
     grpc_op& status = end.add(GRPC_OP_RECV_STATUS_ON_CLIENT);
     status.data.recv_status_on_client.trailing_metadata = trailers_.array();
@@ -222,7 +234,10 @@ void ClientCall::on_received(bool) {
   const auto length = take_received();
   core_.on_message(length);
   if (came && !length) {
-    core_.refuse({StatusCode::internal, "the server's message can't be decompressed", legated::Origin::remote, {}});
+    core_.refuse({StatusCode::internal,
+                  "the server's message can't be decompressed",
+                  legated::Origin::remote,
+                  {}});
   }
   if (core_.messages_waiting() == 0) {
     message_.reset();
@@ -233,11 +248,13 @@ void ClientCall::on_received(bool) {
 }
 
 Status ClientCall::remote_status() {
-  Status status = status_from_wire(static_cast<uint32_t>(code_), std::string(text_of(details_)), legated::Origin::remote);
+  Status status = status_from_wire(static_cast<uint32_t>(code_), std::string(text_of(details_)),
+                                   legated::Origin::remote);
   if (!status.ok()) {
     for (size_t i = 0; i < trailers_.array()->count; ++i) {
       const grpc_metadata& element = trailers_.array()->metadata[i];
-      if (text_of(element.key) == "grpc-status-details-bin") status.details = std::string(text_of(element.value));
+      if (text_of(element.key) == "grpc-status-details-bin")
+        status.details = std::string(text_of(element.value));
     }
   }
   return status;
@@ -264,12 +281,9 @@ void ClientCall::on_unary(bool) {
 
 SessionCall::Ready ClientCall::ready(uint32_t connection_credit) const {
   switch (core_.next_frame(connection_credit)) {
-    case OutgoingCall::Frame::none:
-      return Ready::nothing;
-    case OutgoingCall::Frame::data:
-      return Ready::data;
-    default:
-      return Ready::prompt;
+    case OutgoingCall::Frame::none: return Ready::nothing;
+    case OutgoingCall::Frame::data: return Ready::data;
+    default: return Ready::prompt;
   }
 }
 
@@ -285,8 +299,9 @@ void ClientCall::write_frame(Session& session) {
     }
     case OutgoingCall::Frame::data: {
       const auto part = core_.next_part(session.max_frame(), session.connection_credit());
-      session.output().frame({.call_id = raw(id_), .type = FrameType::data, .flags = part->flags, .aux = part->aux},
-                             nullptr, part->length);
+      session.output().frame(
+          {.call_id = raw(id_), .type = FrameType::data, .flags = part->flags, .aux = part->aux},
+          nullptr, part->length);
       message_->write_to(session.output(), part->offset, part->length);
       session.spend(part->length);
       if ((part->flags & flag::msg_end) != 0) {
@@ -297,10 +312,8 @@ void ClientCall::write_frame(Session& session) {
       }
       return;
     }
-    case OutgoingCall::Frame::status:
-      return write_status(session);
-    case OutgoingCall::Frame::none:
-      return;
+    case OutgoingCall::Frame::status: return write_status(session);
+    case OutgoingCall::Frame::none: return;
   }
 }
 

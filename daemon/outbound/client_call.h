@@ -1,6 +1,7 @@
 #pragma once
-// One outgoing call: the gRPC leg and the IPC leg of an OutgoingCall, which decides everything; here are the bytes and the
-// operations. Lives until gRPC has nothing under way for it, which may be later than its STATUS. The loop's thread.
+// One outgoing call: the gRPC leg and the IPC leg of an OutgoingCall, which decides everything;
+// here are the bytes and the operations. Lives until gRPC has nothing under way for it, which may
+// be later than its STATUS. The loop's thread.
 
 #include <grpc/grpc.h>
 
@@ -30,13 +31,16 @@ class ClientCallOwner {
 
 class ClientCall final : public SessionCall, private EndOfPass {
  public:
-  /// `start` is the START frame, of which everything is copied. `channel` may be null: the call ends FAILED_PRECONDITION.
+  /// `start` is the START frame, of which everything is copied. `channel` may be null: the call
+  /// ends FAILED_PRECONDITION.
   ClientCall(Loop& loop, const Config& config, Session& session, const legate::ipc::Frame& start,
              std::shared_ptr<Channel> channel, ClientCallOwner& owner);
   ~ClientCall();
 
   /// The START frame's message part. Separate from the constructor as it may end the connection.
-  [[nodiscard]] std::optional<Violation> on_start_part(const legate::ipc::Frame& frame) { return on_part(frame); }
+  [[nodiscard]] std::optional<Violation> on_start_part(const legate::ipc::Frame& frame) {
+    return on_part(frame);
+  }
 
   void refuse(Status status);
 

@@ -10,22 +10,21 @@ using legated::Status;
 
 void Outbound::on_request(Session& session, const Frame& frame) {
   switch (frame.header.type) {
-    case FrameType::open_channel:
-      return open_channel(session, frame);
-    case FrameType::close_channel:
-      return close_channel(session, frame);
-    default:
-      return start_call(session, frame);
+    case FrameType::open_channel: return open_channel(session, frame);
+    case FrameType::close_channel: return close_channel(session, frame);
+    default: return start_call(session, frame);
   }
 }
 
 void Outbound::open_channel(Session& session, const Frame& frame) {
   const CallId id{frame.header.call_id};
   const std::string target(view(frame.as<OpenChannel>().target()));
-  const bool printable = std::all_of(target.begin(), target.end(), [](char c) { return c > 0x20 && c < 0x7f; });
+  const bool printable =
+      std::all_of(target.begin(), target.end(), [](char c) { return c > 0x20 && c < 0x7f; });
   if (target.empty() || target.size() > 2048 || !printable) {
     return session.answer(id, {StatusCode::invalid_argument,
-                               "the channel's target must be 1 to 2048 printable ASCII characters without spaces, such as \"host:port\"",
+                               "the channel's target must be 1 to 2048 printable ASCII characters "
+                               "without spaces, such as \"host:port\"",
                                Origin::daemon,
                                {}});
   }
@@ -50,10 +49,11 @@ void Outbound::close_channel(Session& session, const Frame& frame) {
   auto& channels = holders_[session.id()].channels;
   const auto found = channels.find(frame.header.aux);
   if (found == channels.end()) {
-    return session.answer(id, {StatusCode::not_found,
-                               "channel " + std::to_string(frame.header.aux) + " is not open on this connection",
-                               Origin::daemon,
-                               {}});
+    return session.answer(
+        id, {StatusCode::not_found,
+             "channel " + std::to_string(frame.header.aux) + " is not open on this connection",
+             Origin::daemon,
+             {}});
   }
   --found->second->users;
   channels.erase(found);
@@ -63,7 +63,8 @@ void Outbound::close_channel(Session& session, const Frame& frame) {
 void Outbound::start_call(Session& session, const Frame& frame) {
   const CallId id{frame.header.call_id};
   if (draining_) {
-    return session.answer(id, {StatusCode::unavailable, "legated is shutting down", Origin::daemon, {}});
+    return session.answer(
+        id, {StatusCode::unavailable, "legated is shutting down", Origin::daemon, {}});
   }
   Holder& holder = holders_[session.id()];
   if (holder.calls >= config_.ipc.max_calls) {
@@ -74,21 +75,24 @@ void Outbound::start_call(Session& session, const Frame& frame) {
                                {}});
   }
   const auto channel = holder.channels.find(frame.as<Start>().channel());
-  auto made = std::make_unique<ClientCall>(loop_, config_, session, frame,
-                                           channel == holder.channels.end() ? nullptr : channel->second,
-                                           static_cast<ClientCallOwner&>(*this));
+  auto made = std::make_unique<ClientCall>(
+      loop_, config_, session, frame, channel == holder.channels.end() ? nullptr : channel->second,
+      static_cast<ClientCallOwner&>(*this));
   ClientCall& call = *made;
   calls_[&call] = std::move(made);
   ++holder.calls;
   ++started_;
   if (const auto violation = call.on_start_part(frame)) {
-    session.fail(violation->code, "START of call " + std::to_string(raw(id)) + ": " + std::string(violation->message),
-                 FrameType::start);
+    session.fail(
+        violation->code,
+        "START of call " + std::to_string(raw(id)) + ": " + std::string(violation->message),
+        FrameType::start);
   }
 }
 
 void Outbound::on_call_finished(ClientCall& call) {
-  if (const auto holder = holders_.find(call.session_id()); holder != holders_.end()) --holder->second.calls;
+  if (const auto holder = holders_.find(call.session_id()); holder != holders_.end())
+    --holder->second.calls;
   calls_.erase(&call);
   on_change_();
 }

@@ -1,5 +1,6 @@
 #pragma once
-// The daemon as a gRPC client on behalf of its peers: OPEN_CHANNEL, CLOSE_CHANNEL, START. The loop's thread.
+// The daemon as a gRPC client on behalf of its peers: OPEN_CHANNEL, CLOSE_CHANNEL, START. The
+// loop's thread.
 
 #include <functional>
 #include <map>
@@ -29,11 +30,14 @@ class Outbound final : private ClientCallOwner {
   bool idle() const { return calls_.empty(); }
 
   const Channels& channels() const { return channels_; }
-  const std::unordered_map<ClientCall*, std::unique_ptr<ClientCall>>& calls() const { return calls_; }
+  const std::unordered_map<ClientCall*, std::unique_ptr<ClientCall>>& calls() const {
+    return calls_;
+  }
   uint64_t started() const { return started_; }
 
  private:
-  static constexpr size_t kMaxChannels = 1000;  // distinct ids of one connection; channels themselves are shared
+  static constexpr size_t kMaxChannels =
+      1000;  // distinct ids of one connection; channels themselves are shared
 
   struct Holder {
     std::map<uint32_t, std::shared_ptr<Channel>> channels;  // by the id of OPEN_CHANNEL

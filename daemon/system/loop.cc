@@ -109,7 +109,8 @@ void Loop::wait_for_sockets() {
 
 void Loop::wait_for_completions() {
   for (;;) {
-    const grpc_event event = grpc_completion_queue_next(completions_, gpr_inf_future(GPR_CLOCK_MONOTONIC), nullptr);
+    const grpc_event event =
+        grpc_completion_queue_next(completions_, gpr_inf_future(GPR_CLOCK_MONOTONIC), nullptr);
     if (event.type == GRPC_QUEUE_SHUTDOWN) return;
     completion_waiting_ = true;
     const std::lock_guard lock(baton_);
@@ -124,7 +125,8 @@ void Loop::wait_for_completions() {
 void Loop::work_until_dry() {
   uint32_t yields = 0;
   Time active = now_;
-  // A waiting completion thread takes over with the gate still shut: it arms the gate when it is done.
+  // A waiting completion thread takes over with the gate still shut: it arms the gate when it is
+  // done.
   while (!completion_waiting_) {
     if (pass()) {
       yields = 0;
@@ -168,7 +170,8 @@ bool Loop::poll_sockets() {
 bool Loop::drain_completions() {
   int count = 0;
   for (; count < kCompletionsPerPass; ++count) {
-    const grpc_event event = grpc_completion_queue_next(completions_, gpr_inf_past(GPR_CLOCK_MONOTONIC), nullptr);
+    const grpc_event event =
+        grpc_completion_queue_next(completions_, gpr_inf_past(GPR_CLOCK_MONOTONIC), nullptr);
     if (event.type != GRPC_OP_COMPLETE) break;
     static_cast<Completion*>(event.tag)->on_complete(event.success != 0);
   }
@@ -204,20 +207,24 @@ void Loop::run_timers() {
 }
 
 void Loop::set_timer_descriptor() {
-  // A descriptor that fires too early is harmless and cheaper than moving it each time a timer is put off.
+  // A descriptor that fires too early is harmless and cheaper than moving it each time a timer is
+  // put off.
   if (timers_.empty() || timers_.begin()->first >= timer_set_for_) return;
   timer_set_for_ = timers_.begin()->first;
-  const auto wait = std::max<Clock::duration>(timer_set_for_ - Clock::now(), std::chrono::nanoseconds(1));
+  const auto wait =
+      std::max<Clock::duration>(timer_set_for_ - Clock::now(), std::chrono::nanoseconds(1));
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(wait);
-  const itimerspec spec{.it_interval = {},
-                        .it_value = {.tv_sec = seconds.count(), .tv_nsec = (wait - seconds).count()}};
+  const itimerspec spec{
+      .it_interval = {},
+      .it_value = {.tv_sec = seconds.count(), .tv_nsec = (wait - seconds).count()}};
   checked(timerfd_settime(timer_, 0, &spec, nullptr), "timerfd_settime");
 }
 
 void Loop::arm_gate(bool armed) {
   if (gate_armed_ == armed) return;
   gate_armed_ = armed;
-  epoll_event event{.events = armed ? uint32_t{EPOLLIN | EPOLLONESHOT} : 0u, .data = {.fd = sockets_}};
+  epoll_event event{.events = armed ? uint32_t{EPOLLIN | EPOLLONESHOT} : 0u,
+                    .data = {.fd = sockets_}};
   checked(epoll_ctl(gate_, EPOLL_CTL_MOD, sockets_, &event), "epoll_ctl");
 }
 

@@ -1,15 +1,19 @@
 #pragma once
 // The event loop: sockets, timers and the one gRPC completion queue of the daemon.
 //
-// gRPC has no descriptor to wait on, and epoll knows nothing of completion queues, so two threads wait: the *socket waiter* in
-// epoll_wait, the *completion waiter* in grpc_completion_queue_next. All work is done by whichever of them holds the baton (a
-// mutex); the holder polls both sources until neither has anything, so under load one thread does everything and the other
-// sleeps. To the rest of the daemon this is a single thread: everything in it is touched only by the holder, and needs no lock.
+// gRPC has no descriptor to wait on, and epoll knows nothing of completion queues, so two threads
+// wait: the *socket waiter* in epoll_wait, the *completion waiter* in grpc_completion_queue_next.
+// All work is done by whichever of them holds the baton (a mutex); the holder polls both sources
+// until neither has anything, so under load one thread does everything and the other sleeps. To the
+// rest of the daemon this is a single thread: everything in it is touched only by the holder, and
+// needs no lock.
 //
-// The sockets sit in an inner, level-triggered epoll set. The socket waiter waits for that set in an outer one-shot epoll, the
-// gate. A holder leaves with the gate armed: data that came after its last poll opens the gate at once, so no wake-up is lost.
+// The sockets sit in an inner, level-triggered epoll set. The socket waiter waits for that set in
+// an outer one-shot epoll, the gate. A holder leaves with the gate armed: data that came after its
+// last poll opens the gate at once, so no wake-up is lost.
 //
-// A pass: ready sockets -> completions -> due timers -> pumps -> flushes. What a pass produces leaves in one write per connection.
+// A pass: ready sockets -> completions -> due timers -> pumps -> flushes. What a pass produces
+// leaves in one write per connection.
 
 #include <grpc/grpc.h>
 #include <sys/epoll.h>
@@ -70,7 +74,7 @@ class Loop {
 
   struct Options {
     std::chrono::microseconds spin{0};  // go on polling this long after the last activity
-    uint32_t yield = 1;                 // give up the processor this often before sleeping, polling after each
+    uint32_t yield = 1;  // give up the processor this often before sleeping, polling after each
   };
 
   /// Throws std::system_error when the kernel refuses a descriptor.
@@ -97,7 +101,8 @@ class Loop {
   void run();
   void stop();
 
-  /// Completes what gRPC still has under way, without sockets or timers; ends the completion waiter. After run().
+  /// Completes what gRPC still has under way, without sockets or timers; ends the completion
+  /// waiter. After run().
   void finish_completions();
 
  private:
@@ -124,7 +129,8 @@ class Loop {
   grpc_completion_queue* completions_ = nullptr;
 
   std::mutex baton_;
-  std::atomic<bool> completion_waiting_{false};  // the completion waiter has an event and wants the baton
+  std::atomic<bool> completion_waiting_{
+      false};  // the completion waiter has an event and wants the baton
   bool gate_armed_ = false;
   std::atomic<bool> stopping_{false};
   std::thread completion_thread_;

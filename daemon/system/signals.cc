@@ -25,7 +25,8 @@ void block_signals() {
   std::signal(SIGPIPE, SIG_IGN);
 }
 
-Signals::Signals(Loop& loop, std::function<void(int signal)> on_signal) : loop_(loop), on_signal_(std::move(on_signal)) {
+Signals::Signals(Loop& loop, std::function<void(int signal)> on_signal)
+    : loop_(loop), on_signal_(std::move(on_signal)) {
   const sigset_t set = handled_signals();
   fd_ = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
   if (fd_ < 0) throw std::system_error(errno, std::generic_category(), "signalfd");
@@ -39,7 +40,8 @@ Signals::~Signals() {
 
 void Signals::on_ready(uint32_t) {
   signalfd_siginfo info;
-  while (read(fd_, &info, sizeof info) == static_cast<ssize_t>(sizeof info)) on_signal_(static_cast<int>(info.ssi_signo));
+  while (read(fd_, &info, sizeof info) == static_cast<ssize_t>(sizeof info))
+    on_signal_(static_cast<int>(info.ssi_signo));
 }
 
 }  // namespace legated

@@ -7,8 +7,8 @@
 
 namespace legated {
 
-/// Blocks SIGTERM, SIGINT and SIGHUP for the calling thread and those it starts, and ignores SIGPIPE. First thing in main,
-/// before any other thread.
+/// Blocks SIGTERM, SIGINT and SIGHUP for the calling thread and those it starts, and ignores
+/// SIGPIPE. First thing in main, before any other thread.
 void block_signals();
 
 class Signals final : private Watcher {

@@ -72,7 +72,8 @@ class LegatedGreeter {
       const auto bytes = call->read();
       HelloReply answer;
       if (!bytes) return false;
-      outcome.messages.push_back(answer.ParseFromString(*bytes) ? answer.message() : "no HelloReply");
+      outcome.messages.push_back(answer.ParseFromString(*bytes) ? answer.message()
+                                                                : "no HelloReply");
       return true;
     };
     for (const std::string& request : requests) {
@@ -133,11 +134,12 @@ int run(const std::string& socket, int port) {
   report.add("out", "server-streaming", "ListHellos", numbered, out.list_hellos("Ada", kCount));
   report.add("out", "bidi", "Chat", each, out.chat(kNames));
 
-  const auto stub = Greeter::NewStub(grpc::CreateChannel("127.0.0.1:" + std::to_string(port),
-                                                         grpc::InsecureChannelCredentials()));
+  const auto stub = Greeter::NewStub(
+      grpc::CreateChannel("127.0.0.1:" + std::to_string(port), grpc::InsecureChannelCredentials()));
   report.add("in", "unary", "SayHello", one, grpc_say_hello(*stub, "Ada"));
   report.add("in", "client-streaming", "CollectHellos", all, grpc_collect_hellos(*stub, kNames));
-  report.add("in", "server-streaming", "ListHellos", numbered, grpc_list_hellos(*stub, "Ada", kCount));
+  report.add("in", "server-streaming", "ListHellos", numbered,
+             grpc_list_hellos(*stub, "Ada", kCount));
   report.add("in", "bidi", "Chat", each, grpc_chat(*stub, kNames));
   return report.end();
 }

@@ -67,7 +67,8 @@ const TypeInfo* find(FrameType type) {
 template <class Int>
 Int load(const uint8_t* bytes) {
   Int value = 0;
-  for (size_t i = 0; i < sizeof(Int); ++i) value = static_cast<Int>(value | (Int{bytes[i]} << (8 * i)));
+  for (size_t i = 0; i < sizeof(Int); ++i)
+    value = static_cast<Int>(value | (Int{bytes[i]} << (8 * i)));
   return value;
 }
 
@@ -125,17 +126,20 @@ bool FrameDecoder::check_header(const Header& header) {
   const size_t payload = header.body_length - header.meta_length();
   if (header.meta_length() > max_meta_) {
     return fail_with(ErrorCode::frame_too_large, "meta of " + std::to_string(header.meta_length()) +
-                                                     " bytes exceeds max_meta " + std::to_string(max_meta_));
+                                                     " bytes exceeds max_meta " +
+                                                     std::to_string(max_meta_));
   }
   if (payload > max_frame_) {
     return fail_with(ErrorCode::frame_too_large, "payload of " + std::to_string(payload) +
-                                                     " bytes exceeds max_frame " + std::to_string(max_frame_));
+                                                     " bytes exceeds max_frame " +
+                                                     std::to_string(max_frame_));
   }
   const TypeInfo* info = find(header.type);
   if (info == nullptr) {
     // Without CRITICAL the caller answers UNSUPPORTED.
     return !header.has(flag::critical) ||
-           fail_with(ErrorCode::unsupported, "flagged CRITICAL, and this side does not know the type");
+           fail_with(ErrorCode::unsupported,
+                     "flagged CRITICAL, and this side does not know the type");
   }
   if ((header.flags & ~(info->flags | flag::critical)) != 0) {
     return fail_with(ErrorCode::malformed_frame,
@@ -168,7 +172,8 @@ bool FrameDecoder::check_meta(const Header& header, Frame& frame, const uint8_t*
   flatbuffers::Verifier verifier(bytes, length, kMaxDepth, kMaxTables);
   if (!info->verify(verifier)) {
     fail(ErrorCode::meta_invalid, header.type,
-         name(header.type) + ": the meta table of " + std::to_string(length) + " bytes does not verify");
+         name(header.type) + ": the meta table of " + std::to_string(length) +
+             " bytes does not verify");
     return false;
   }
   frame.meta = {bytes, length};
@@ -188,13 +193,14 @@ FrameDecoder::Result FrameDecoder::next(std::span<const uint8_t>& input, Frame& 
 
   frame.header = header;
   if (!check_meta(header, frame, input.data() + kHeaderSize)) return Result::error;
-  frame.payload = input.subspan(kHeaderSize + header.meta_length(), header.body_length - header.meta_length());
+  frame.payload =
+      input.subspan(kHeaderSize + header.meta_length(), header.body_length - header.meta_length());
   input = input.subspan(wanted_);
   return Result::frame;
 }
 
-void append_frame_head(std::vector<uint8_t>& out, Header header, const flatbuffers::FlatBufferBuilder* meta,
-                       size_t payload_length) {
+void append_frame_head(std::vector<uint8_t>& out, Header header,
+                       const flatbuffers::FlatBufferBuilder* meta, size_t payload_length) {
   const size_t meta_size = meta == nullptr ? 0 : meta->GetSize();
   const size_t words = (meta_size + 7) / 8;
   assert(words <= UINT16_MAX);
@@ -207,8 +213,8 @@ void append_frame_head(std::vector<uint8_t>& out, Header header, const flatbuffe
   out.resize(out.size() + (words * 8 - meta_size));
 }
 
-void append_frame(std::vector<uint8_t>& out, const Header& header, const flatbuffers::FlatBufferBuilder* meta,
-                  std::span<const uint8_t> payload) {
+void append_frame(std::vector<uint8_t>& out, const Header& header,
+                  const flatbuffers::FlatBufferBuilder* meta, std::span<const uint8_t> payload) {
   append_frame_head(out, header, meta, payload.size());
   out.insert(out.end(), payload.begin(), payload.end());
 }

@@ -1,8 +1,9 @@
 #pragma once
-// The frame codec of the legated IPC protocol (PROTOCOL.md, sections 2 and 4). No I/O, no threads, no clock.
+// The frame codec of the legated IPC protocol (PROTOCOL.md, sections 2 and 4). No I/O, no threads,
+// no clock.
 //
-// Decoding never copies payload: a Frame views the caller's buffer. Its meta table is verified before anybody
-// can read it, and is copied only when it lies unaligned in that buffer.
+// Decoding never copies payload: a Frame views the caller's buffer. Its meta table is verified
+// before anybody can read it, and is copied only when it lies unaligned in that buffer.
 
 #include <flatbuffers/flatbuffers.h>
 
@@ -110,10 +111,12 @@ class FrameDecoder {
   enum class Result { frame, need_more, error };
 
   /// Sizes in bytes. max_frame bounds the payload, max_meta the meta table.
-  FrameDecoder(uint32_t max_frame, uint32_t max_meta) : max_frame_(max_frame), max_meta_(max_meta) {}
+  FrameDecoder(uint32_t max_frame, uint32_t max_meta)
+      : max_frame_(max_frame), max_meta_(max_meta) {}
 
-  /// Takes one frame off the front of `input`, advancing it. `need_more`: `input` holds only part of a frame, `wanted()`
-  /// tells how many bytes the whole of it has. `error`: the connection must end; see `error()`.
+  /// Takes one frame off the front of `input`, advancing it. `need_more`: `input` holds only part
+  /// of a frame, `wanted()` tells how many bytes the whole of it has. `error`: the connection must
+  /// end; see `error()`.
   Result next(std::span<const uint8_t>& input, Frame& frame);
 
   size_t wanted() const { return wanted_; }
@@ -131,14 +134,16 @@ class FrameDecoder {
   DecodeError error_;
 };
 
-/// Appends a frame to `out`. `header.body_length` and `header.meta_words` are filled in from `meta` and `payload_length`;
-/// the payload itself is appended by the caller, who may send it from where it lies.
-/// `meta` is a finished builder, or null for a type without meta. At most 65,535 words of meta.
-void append_frame_head(std::vector<uint8_t>& out, Header header, const flatbuffers::FlatBufferBuilder* meta,
-                       size_t payload_length);
+/// Appends a frame to `out`. `header.body_length` and `header.meta_words` are filled in from `meta`
+/// and `payload_length`; the payload itself is appended by the caller, who may send it from where
+/// it lies. `meta` is a finished builder, or null for a type without meta. At most 65,535 words of
+/// meta.
+void append_frame_head(std::vector<uint8_t>& out, Header header,
+                       const flatbuffers::FlatBufferBuilder* meta, size_t payload_length);
 
 /// Appends a whole frame.
-void append_frame(std::vector<uint8_t>& out, const Header& header, const flatbuffers::FlatBufferBuilder* meta = nullptr,
+void append_frame(std::vector<uint8_t>& out, const Header& header,
+                  const flatbuffers::FlatBufferBuilder* meta = nullptr,
                   std::span<const uint8_t> payload = {});
 
 /// The text of a FlatBuffers string that may be absent.
@@ -148,8 +153,9 @@ inline std::string_view view(const flatbuffers::String* text) {
 
 /// The bytes of a FlatBuffers byte vector that may be absent.
 inline std::string_view view(const flatbuffers::Vector<uint8_t>* bytes) {
-  return bytes == nullptr ? std::string_view{}
-                          : std::string_view{reinterpret_cast<const char*>(bytes->data()), bytes->size()};
+  return bytes == nullptr
+             ? std::string_view{}
+             : std::string_view{reinterpret_cast<const char*>(bytes->data()), bytes->size()};
 }
 
 }  // namespace legate::ipc

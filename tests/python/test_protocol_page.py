@@ -432,15 +432,19 @@ class Worker:
         self.seen.append(call)
         name = call.start["method"].rpartition("/")[2]
         try:
+            if name != "Reject":
+                call.accept()  # else no more than the first message comes
             getattr(self, name)(call)
         except ConnectionFailed:
             pass
 
     def Unary(self, call):
-        call.accept()
         own = [(entry["key"], entry["value"]) for entry in call.start.get("metadata", []) if entry["key"][:2] == "x-"]
         call.send_headers(own)
-        call.send(call.read())
+        message = call.read()
+        if message is None:
+            return call.send_status(1)
+        call.send(message)
         call.send_status(trailers=[("x-end", "1"), ("x-end-bin", b"\x00\xff"), ("x-end", "2")])
 
     def ClientStream(self, call):
@@ -462,19 +466,14 @@ class Worker:
         call.send_status(5, "no such thing: h\u00e9", b"\x08\x05", [("x-why", "gone")])
 
     def Hang(self, call):
-        call.accept()
         if call.cancelled.wait(WAIT):
             self.cancelled.set()
         call.send_status(1)
 
     def Hold(self, call):
-        call.accept()
         self.release.wait(WAIT)
         call.send(b"held")
         call.send_status()
-
-    def Reject(self, call):
-        call.reject()
 
     def BadHeaders(self, call):
         call.send_headers([("X-Upper", "a")])
@@ -643,21 +642,20 @@ def test_in_what_one_worker_rejects_goes_to_another(daemon):
     with Worker(daemon) as first:
         with Worker(daemon, address=first.target) as second:
             assert second.listening["shared"] is True
-            first.Unary = second.Unary = lambda call: None
             takers = []
 
             def once(worker):
                 def handle(call):
-                    if not takers:
-                        takers.append(worker)
-                        return call.reject()
                     takers.append(worker)
-                    return Worker.Unary(worker, call)
+                    if len(takers) == 1:
+                        return call.reject()
+                    call.accept()
+                    return worker.Unary(call)
                 return handle
 
-            first.Unary, second.Unary = once(first), once(second)
+            first.Reject, second.Reject = once(first), once(second)
             with grpc.insecure_channel(first.target) as channel:
-                assert unary(channel)(b"x", timeout=10) == b"x"
+                assert unary(channel, "Reject")(b"x", timeout=10) == b"x"
             assert len(takers) == 2 and takers[0] is not takers[1]
 
 

@@ -102,7 +102,8 @@ class Script {
   void begin(const Command& command) {
     first_ = command;
     if (first_.echo_metadata()) {
-      for (const auto& [key, value] : call_.metadata()) headers_.emplace_back("x-echo-" + key, value);
+      for (const auto& [key, value] : call_.metadata())
+        headers_.emplace_back("x-echo-" + key, value);
       headers_.emplace_back("x-echo-authority", call_.authority());
       if (const auto left = call_.time_left()) {
         headers_.emplace_back("x-deadline-ms", std::to_string(left->count() / 1000));

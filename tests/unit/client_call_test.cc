@@ -17,9 +17,9 @@ constexpr uint8_t kWholeAndEnd = flag::whole_message | flag::end_stream;
 TEST(ClientCallTest, AUnaryCallIsOneFrame) {
   FakeDaemon daemon;
   auto result = std::async(std::launch::async, [&] {
-    return daemon.client().unary({9}, "/a.B/C", "question",
-                                 {.metadata = {{"k", "v"}, {"k", ""}, {"b-bin", std::string("\0\xff", 2)}},
-                                  .timeout = 2s});
+    return daemon.client().unary(
+        {9}, "/a.B/C", "question",
+        {.metadata = {{"k", "v"}, {"k", ""}, {"b-bin", std::string("\0\xff", 2)}}, .timeout = 2s});
   });
   const auto start = daemon.expect(FrameType::start);
   EXPECT_EQ(start.header.flags, kWholeAndEnd);
@@ -52,7 +52,8 @@ TEST(ClientCallTest, AUnaryCallIsOneFrame) {
 
 TEST(ClientCallTest, AnEmptyMessageIsSentAndReceived) {
   FakeDaemon daemon;
-  auto result = std::async(std::launch::async, [&] { return daemon.client().unary({1}, "/a.B/C", ""); });
+  auto result =
+      std::async(std::launch::async, [&] { return daemon.client().unary({1}, "/a.B/C", ""); });
   const auto start = daemon.expect(FrameType::start);
   EXPECT_EQ(start.header.flags, kWholeAndEnd);
   daemon.send_data(start.header.call_id, "");
@@ -86,7 +87,8 @@ TEST(ClientCallTest, ALongMessageIsSplitAtMaxFrame) {
 TEST(ClientCallTest, AWriterWaitsForTheCallsCredit) {
   FakeDaemon daemon;
   const auto call = daemon.client().start_call({1}, "/a.B/C");
-  auto written = std::async(std::launch::async, [&] { return call->write(std::string(65'536 + 10, 'x')); });
+  auto written =
+      std::async(std::launch::async, [&] { return call->write(std::string(65'536 + 10, 'x')); });
   daemon.expect(FrameType::start);
   for (int i = 0; i < 16; ++i) EXPECT_EQ(daemon.expect(FrameType::data).payload.size(), 4096);
   EXPECT_TRUE(daemon.quiet());
@@ -120,7 +122,8 @@ TEST(ClientCallTest, ConnectionCreditGoesRoundTheCallsThatWait) {
 TEST(ClientCallTest, AWriterWakesWhenTheCallEnds) {
   FakeDaemon daemon;
   const auto call = daemon.client().start_call({1}, "/a.B/C");
-  auto written = std::async(std::launch::async, [&] { return call->write(std::string(100'000, 'x')); });
+  auto written =
+      std::async(std::launch::async, [&] { return call->write(std::string(100'000, 'x')); });
   daemon.expect(FrameType::start);
   daemon.send_status(call->id(), make_status(Code::aborted, "enough", Origin::remote));
   EXPECT_FALSE(written.get());
@@ -196,9 +199,9 @@ TEST(ClientCallTest, AsyncCallsChainOnTheReaderThread) {
   FakeDaemon daemon;
   std::promise<std::string> last;
   daemon.client().unary_async({1}, "/a.B/C", "1", {}, [&](const UnaryResult& first) {
-    daemon.client().unary_async({1}, "/a.B/C", first.response + "2", {}, [&](const UnaryResult& second) {
-      last.set_value(second.response);
-    });
+    daemon.client().unary_async(
+        {1}, "/a.B/C", first.response + "2", {},
+        [&](const UnaryResult& second) { last.set_value(second.response); });
   });
   for (int i = 0; i < 2; ++i) {
     const auto start = daemon.expect(FrameType::start);

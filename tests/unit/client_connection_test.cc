@@ -102,7 +102,8 @@ TEST(ClientConnectionTest, APingNobodyAnswersEnds) {
 TEST(ClientConnectionTest, ARefusedChannelTellsWhy) {
   FakeDaemon daemon;
   const ChannelId channel = daemon.client().open_channel("bad target");
-  EXPECT_EQ(daemon.expect(FrameType::open_channel).as<ipc::OpenChannel>().target()->str(), "bad target");
+  EXPECT_EQ(daemon.expect(FrameType::open_channel).as<ipc::OpenChannel>().target()->str(),
+            "bad target");
   daemon.send_status(channel.value, make_status(Code::invalid_argument, "no", Origin::daemon));
   EXPECT_EQ(daemon.client().wait(channel).status.code, Code::invalid_argument);
 }
@@ -118,7 +119,8 @@ TEST(ClientConnectionTest, AChannelOpensAndCloses) {
   EXPECT_TRUE(opened.status.ok());
   EXPECT_TRUE(opened.shared);
 
-  auto closing = std::async(std::launch::async, [&] { return daemon.client().close_channel(channel); });
+  auto closing =
+      std::async(std::launch::async, [&] { return daemon.client().close_channel(channel); });
   const auto close = daemon.expect(FrameType::close_channel);
   EXPECT_EQ(close.header.aux, channel.value);
   EXPECT_GT(close.header.call_id, channel.value);
@@ -239,7 +241,8 @@ TEST(ClientConnectionTest, TheReaderIsNeverHeldUpByADaemonThatDoesNotRead) {
   // More PONGs than the socket's buffer holds, while nobody reads them.
   std::vector<uint8_t> pings;
   constexpr uint32_t kPings = 60'000;
-  for (uint32_t i = 0; i < kPings; ++i) ipc::append_frame(pings, {.type = FrameType::ping, .aux = i});
+  for (uint32_t i = 0; i < kPings; ++i)
+    ipc::append_frame(pings, {.type = FrameType::ping, .aux = i});
   daemon.send_raw(pings);
   for (uint32_t i = 0; i < kPings; ++i) ASSERT_EQ(daemon.expect(FrameType::pong).header.aux, i);
 }

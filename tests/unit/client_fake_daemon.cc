@@ -45,13 +45,13 @@ FakeDaemon::~FakeDaemon() {
 void FakeDaemon::greet(const Script& script) {
   hello_ = expect(FrameType::hello);
   Builder builder;
-  const auto limits = ipc::CreateLimits(builder, script.max_frame, 131'072, script.call_window,
-                                        script.connection_window, 4'194'304, 65'536, 10'000,
-                                        67'108'864);
+  const auto limits =
+      ipc::CreateLimits(builder, script.max_frame, 131'072, script.call_window,
+                        script.connection_window, 4'194'304, 65'536, 10'000, 67'108'864);
   const auto epoch = builder.CreateString("epoch-1");
   const auto build = builder.CreateString("fake");
-  builder.Finish(ipc::CreateHelloAck(builder, 1, 0, hello_.as<ipc::Hello>().roles(), 7, epoch, build,
-                                     30'000, limits));
+  builder.Finish(ipc::CreateHelloAck(builder, 1, 0, hello_.as<ipc::Hello>().roles(), 7, epoch,
+                                     build, 30'000, limits));
   send({.type = FrameType::hello_ack}, &builder);
 }
 
@@ -66,7 +66,8 @@ FakeDaemon::Received FakeDaemon::receive() {
     if (result == ipc::FrameDecoder::Result::frame) {
       Received received{.header = frame.header, .meta = {}, .payload = {}};
       received.meta.resize(frame.meta.size() / 8);
-      if (!frame.meta.empty()) std::memcpy(received.meta.data(), frame.meta.data(), frame.meta.size());
+      if (!frame.meta.empty())
+        std::memcpy(received.meta.data(), frame.meta.data(), frame.meta.size());
       received.payload.assign(frame.payload.begin(), frame.payload.end());
       input_.erase(input_.begin(), input_.end() - static_cast<std::ptrdiff_t>(input.size()));
       return received;
@@ -102,7 +103,7 @@ bool FakeDaemon::quiet() { return input_.empty() && !socket_.wait_readable(50); 
 void FakeDaemon::send(const ipc::Header& header, const Builder* meta, std::string_view payload) {
   std::vector<uint8_t> bytes;
   ipc::append_frame(bytes, header, meta,
-               {reinterpret_cast<const uint8_t*>(payload.data()), payload.size()});
+                    {reinterpret_cast<const uint8_t*>(payload.data()), payload.size()});
   send_raw(bytes);
 }
 

@@ -53,14 +53,15 @@ class FakeDaemon {
   /// Whether nothing comes for a while. For what must not be sent; costs its 50 ms.
   bool quiet();
 
-  void send(const ipc::Header& header, const Builder* meta = nullptr, std::string_view payload = {});
+  void send(const ipc::Header& header, const Builder* meta = nullptr,
+            std::string_view payload = {});
   void send_data(uint32_t id, std::string_view message);
   void send_headers(uint32_t id, const Metadata& metadata);
   void send_status(uint32_t id, const Status& status);
   void send_window(uint32_t id, uint32_t credit);
   /// A dispatch of lease `lease`, with one whole message and half-closed.
-  void send_dispatch(uint32_t id, uint32_t lease, const std::string& method, std::string_view message,
-                     uint64_t timeout_us = 0);
+  void send_dispatch(uint32_t id, uint32_t lease, const std::string& method,
+                     std::string_view message, uint64_t timeout_us = 0);
   /// Many frames in one write.
   void send_raw(const std::vector<uint8_t>& bytes);
   void close() { socket_ = Socket(); }

@@ -64,7 +64,9 @@ TEST_F(InboxTest, AnEndWithoutABeginningIsRefused) { expect_framing_error(flag::
 TEST_F(InboxTest, MoreBytesThanAuxAreRefused) { expect_framing_error(flag::whole_message, 2, 3); }
 TEST_F(InboxTest, FewerBytesThanAuxAreRefused) { expect_framing_error(flag::whole_message, 4, 3); }
 TEST_F(InboxTest, AnEmptyFirstPartIsRefused) { expect_framing_error(flag::msg_begin, 4, 0); }
-TEST_F(InboxTest, AFirstPartWithEverythingIsRefused) { expect_framing_error(flag::msg_begin, 4, 4); }
+TEST_F(InboxTest, AFirstPartWithEverythingIsRefused) {
+  expect_framing_error(flag::msg_begin, 4, 4);
+}
 
 TEST_F(InboxTest, EndStreamInsideAMessageIsRefused) {
   expect_framing_error(flag::msg_begin | flag::end_stream, 4, 2);

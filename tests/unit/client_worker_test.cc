@@ -23,9 +23,8 @@ class ClientWorkerTest : public testing::Test {
       const Listening listening = daemon.client().listen("127.0.0.1:0");
       EXPECT_EQ(listening.port, 4321);
       const Lease lease = daemon.client().register_methods(
-          listening.server, {"/a.B/*"}, slots, [this](std::shared_ptr<ServerCall> call) {
-            held.set_value(std::move(call));
-          });
+          listening.server, {"/a.B/*"}, slots,
+          [this](std::shared_ptr<ServerCall> call) { held.set_value(std::move(call)); });
       EXPECT_TRUE(lease.status.ok());
       EXPECT_EQ(lease.id.value, kLease);
     });
@@ -85,9 +84,11 @@ TEST_F(ClientWorkerTest, TheMostExactPatternServes) {
       return Status{};
     };
   };
-  handle({{"*", answering("any")}, {"/a.B/*", answering("service")}, {"/a.B/C", answering("exact")}});
+  handle(
+      {{"*", answering("any")}, {"/a.B/*", answering("service")}, {"/a.B/C", answering("exact")}});
   uint32_t id = 0;
-  for (const auto& [method, answer] : {std::pair{"/a.B/C", "exact"}, {"/a.B/D", "service"}, {"/x/Y", "any"}}) {
+  for (const auto& [method, answer] :
+       {std::pair{"/a.B/C", "exact"}, {"/a.B/D", "service"}, {"/x/Y", "any"}}) {
     daemon.send_dispatch(id += 2, kLease, method, "");
     daemon.expect(FrameType::accept);
     EXPECT_EQ(daemon.expect(FrameType::data).payload, answer);
@@ -120,7 +121,8 @@ TEST_F(ClientWorkerTest, AHandlerThatThrowsEndsItsCallUnknown) {
 TEST_F(ClientWorkerTest, HandlersRunAtOnceUpToTheSlots) {
   std::atomic<int> running = 0;
   std::promise<void> both;
-  handle({{"*", [&](ServerCall& call) {
+  handle({{"*",
+           [&](ServerCall& call) {
              if (++running == 2) both.set_value();
              call.wait_cancelled(10s);
              return Status{};
@@ -147,8 +149,8 @@ TEST_F(ClientWorkerTest, ALostConnectionCancelsTheHandler) {
              return Status{};
            }}});
   Builder builder;
-  builder.Finish(ipc::CreateStart(builder, builder.CreateString("/a.B/C"), 0, 0, 0, Shape::bidi, false,
-                                  kLease));
+  builder.Finish(ipc::CreateStart(builder, builder.CreateString("/a.B/C"), 0, 0, 0, Shape::bidi,
+                                  false, kLease));
   daemon.send({.call_id = 2, .type = FrameType::start, .flags = flag::whole_message, .aux = 1},
               &builder, "x");
   began.get_future().get();
@@ -226,7 +228,8 @@ TEST_F(ClientWorkerTest, ADispatchOfAnUnknownLeaseIsRejected) {
 TEST_F(ClientWorkerTest, AfterUnregisterTheRunningCallGoesOn) {
   hold_dispatches();
   const auto call = dispatch();
-  auto unregistered = std::async(std::launch::async, [&] { return daemon.client().unregister({kLease}); });
+  auto unregistered =
+      std::async(std::launch::async, [&] { return daemon.client().unregister({kLease}); });
   const auto unregister = daemon.expect(FrameType::unregister);
   EXPECT_EQ(unregister.header.aux, kLease);
   daemon.send_status(unregister.header.call_id, {});

@@ -308,7 +308,7 @@ TEST(Config, TheReferencePageIsInStep) {
   std::ostringstream reference;
   print_reference(reference);
   EXPECT_THAT(text.str(), HasSubstr(reference.str()))
-      << "replace the table in docs/configuration.md by the one `legated check --reference` prints";
+      << "replace the table in docs/configuration.md by the one `legated keys` prints";
 }
 
 TEST(ConfigValues, SizesAreWrittenInTheLargestUnitThatDivides) {
