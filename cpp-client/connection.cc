@@ -83,7 +83,7 @@ ChannelOpened Connection::wait(ChannelId channel) {
 }
 
 Status Connection::close_channel(ChannelId channel) {
-  const Status status = *request_about(FrameType::close_channel, channel.value)->status;
+  Status status = *request_about(FrameType::close_channel, channel.value)->status;
   const Lock lock = session_->lock();
   session_->forget_request(channel.value);
   return status;
@@ -229,7 +229,7 @@ Status Connection::serve(ServerId server) {
 }
 
 Status Connection::unregister(LeaseId lease) {
-  const Status status = *request_about(FrameType::unregister, lease.value)->status;
+  Status status = *request_about(FrameType::unregister, lease.value)->status;
   const Lock lock = session_->lock();
   session_->drop_lease(lease);
   session_->forget_request(lease.value);

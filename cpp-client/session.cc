@@ -123,7 +123,7 @@ void Session::close(std::chrono::milliseconds grace) {
 
 void Session::tell(Event event) {
   if (!options_.on_event) return;
-  deferred_.push_back([this, event = std::move(event)] { options_.on_event(event); });
+  deferred_.emplace_back([this, event = std::move(event)] { options_.on_event(event); });
 }
 
 void Session::run_deferred(Lock& guard) {
@@ -182,7 +182,7 @@ void Session::end(Stream& stream, Status status) {
   const auto entry = streams_.find(stream.id);
   if (entry == streams_.end()) return;
   if (stream.on_end) {
-    deferred_.push_back([self = entry->second] { self->on_end(*self); });
+    deferred_.emplace_back([self = entry->second] { self->on_end(*self); });
   }
   streams_.erase(entry);  // and perhaps the stream with it
 }

@@ -89,18 +89,18 @@ class Session {
   /// Queues what credit allows of what the stream has to send.
   void pump(Stream& stream);
   /// Sends a message and waits until all of it is queued. False when the call ended before.
-  bool write(Stream& stream, std::string_view message, Lock& lock);
+  bool write(Stream& stream, std::string_view message, Lock& guard);
   /// Sends a message as credit comes, without waiting. `quietly`: it leaves with the next flush.
-  bool post(Stream& stream, std::string message, Lock& lock);
+  bool post(Stream& stream, std::string message, Lock& guard);
   bool post_quietly(Stream& stream, std::string message);
   /// The oldest whole message, if any; its credit goes back.
-  std::optional<std::string> take(Stream& stream, Lock& lock);
+  std::optional<std::string> take(Stream& stream, Lock& guard);
   /// Returns the credit that the stream's inbox has earned.
   void return_credit(Stream& stream);
   /// The call is over: wakes who waits and lets it go.
   void end(Stream& stream, Status status);
   /// Writes what is queued. Frames of the reader thread leave when it has read all there was.
-  void flush(Lock& lock);
+  void flush(Lock& guard);
 
   /// Dispatches of `lease` go to `dispatched`, on the reader thread, without the lock.
   void set_lease(LeaseId lease, Dispatched dispatched) {
@@ -108,10 +108,10 @@ class Session {
   }
   void drop_lease(LeaseId lease) { leases_.erase(lease.value); }
   /// Waits until no dispatch is open. False when the time is over first.
-  bool wait_idle(Lock& lock, std::chrono::milliseconds timeout);
+  bool wait_idle(Lock& guard, std::chrono::milliseconds timeout);
 
   /// The time from PING to PONG; nothing when the time is over or the connection lost.
-  std::optional<Microseconds> ping(Lock& lock, std::chrono::milliseconds timeout);
+  std::optional<Microseconds> ping(Lock& guard, std::chrono::milliseconds timeout);
 
   std::mutex mutex;
 
@@ -124,11 +124,11 @@ class Session {
   using Found = std::shared_ptr<Stream>;
 
   bool read_batch();
-  bool decode_batch(std::span<const uint8_t>& input, Lock& lock);
+  bool decode_batch(std::span<const uint8_t>& input, Lock& guard);
   void lose(const std::string& cause);
   void breach(const Violation& violation, ipc::FrameType type, Lock& guard);
   void tell(Event event);
-  void run_deferred(Lock& lock);
+  void run_deferred(Lock& guard);
 
   // session_frames.cc. Each returns the violation it found, if any.
   std::optional<Violation> handle(const ipc::Frame& frame);

@@ -148,7 +148,7 @@ std::optional<Violation> Session::handle_start(const ipc::Frame& frame) {
   if (auto violation = stream->inbox.add(frame.header, frame.payload)) return violation;
   streams_[id] = stream;
   ++dispatches_;
-  deferred_.push_back([dispatched = lease->second, stream] { dispatched(stream); });
+  deferred_.emplace_back([dispatched = lease->second, stream] { dispatched(stream); });
   return std::nullopt;
 }
 

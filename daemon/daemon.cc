@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <csignal>
 #include <random>
@@ -17,6 +18,8 @@ using namespace legate::ipc;
 using legated::Origin;
 using legated::Status;
 namespace {
+
+constexpr int kMaxQueries = 4;  // answers a connection may have open; each holds its text
 
 std::string new_epoch() {
   std::random_device random;
@@ -49,6 +52,7 @@ void Daemon::run() {
                         {"epoch", identity_.epoch}});
   notify_service_manager("READY=1\nSTATUS=serving " + config_.ipc.socket);
   loop_.run();
+  loop_.finish_completions();
   log::info(
       "stopped",
       {{"uptime_s",
@@ -130,6 +134,16 @@ void Daemon::on_query(Session& session, const Frame& frame) {
              "unknown query; there are \"status\", \"channels\", \"calls\" and \"workers\"",
              Origin::daemon,
              {}});
+  }
+  const auto open = std::count_if(queries_.begin(), queries_.end(), [&](const auto& query) {
+    return query.second->session_id() == session.id();
+  });
+  if (open >= kMaxQueries) {
+    return session.answer(id, {StatusCode::resource_exhausted,
+                               "this connection has " + std::to_string(kMaxQueries) +
+                                   " answers to queries open; read them first",
+                               Origin::daemon,
+                               {}});
   }
   auto made = std::make_unique<QueryAnswer>(loop_, session, id, std::move(answer),
                                             [this](QueryAnswer& done) { queries_.erase(&done); });

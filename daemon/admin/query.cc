@@ -8,6 +8,7 @@ QueryAnswer::QueryAnswer(Loop& loop, Session& session, CallId id, std::string te
                          std::function<void(QueryAnswer&)> finished)
     : loop_(loop),
       session_(&session),
+      session_id_(session.id()),
       id_(id),
       text_(std::make_shared<const std::string>(std::move(text))),
       finished_(std::move(finished)),

@@ -16,6 +16,8 @@ class QueryAnswer final : public SessionCall, private EndOfPass {
   QueryAnswer(Loop& loop, Session& session, CallId id, std::string text,
               std::function<void(QueryAnswer&)> finished);
 
+  SessionId session_id() const { return session_id_; }
+
  private:
   Ready ready(uint32_t connection_credit) const override;
   void write_frame(Session& session) override;
@@ -25,6 +27,7 @@ class QueryAnswer final : public SessionCall, private EndOfPass {
 
   Loop& loop_;
   Session* session_;
+  const SessionId session_id_;
   const CallId id_;
   const std::shared_ptr<const std::string> text_;
   std::function<void(QueryAnswer&)> finished_;

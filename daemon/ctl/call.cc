@@ -15,7 +15,6 @@ namespace {
 
 using legate::client::Call;
 using legate::client::CallOptions;
-using legate::client::Code;
 using legate::client::Connection;
 using legate::client::Metadata;
 using legate::client::Role;

@@ -54,13 +54,6 @@ bool ReceivedMetadata::empty() const {
   return true;
 }
 
-std::string_view ReceivedMetadata::find(std::string_view key) const {
-  for (size_t i = 0; i < array_.count; ++i) {
-    if (text_of(array_.metadata[i].key) == key) return text_of(array_.metadata[i].value);
-  }
-  return {};
-}
-
 flatbuffers::Offset<EntryVector> ReceivedMetadata::build(
     flatbuffers::FlatBufferBuilder& builder) const {
   std::vector<flatbuffers::Offset<legate::ipc::Entry>> entries;

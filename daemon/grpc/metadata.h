@@ -53,10 +53,6 @@ class ReceivedMetadata {
   /// Whether there is anything for a peer in it.
   bool empty() const;
 
-  /// The value of the first element with this key, empty when there is none; a key with an empty
-  /// value is not told apart.
-  std::string_view find(std::string_view key) const;
-
   /// As the peer gets it: without transport keys, order kept. 0 when there is nothing.
   flatbuffers::Offset<EntryVector> build(flatbuffers::FlatBufferBuilder& builder) const;
 

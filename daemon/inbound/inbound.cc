@@ -11,6 +11,10 @@ using legated::Origin;
 using legated::Status;
 namespace {
 
+// Of one connection: far above any use, low enough that none can fill the daemon.
+constexpr size_t kMaxServers = 100;
+constexpr size_t kMaxLeases = 1000;
+
 /// Why this can't be an address to listen on, empty when it can. gRPC reports nothing but failure.
 std::string refuse_address(std::string_view address) {
   for (const char c : address) {
@@ -61,6 +65,13 @@ void Inbound::listen(Session& session, const Frame& frame) {
   if (std::string why = refuse_address(address); !why.empty()) {
     return session.answer(id, {StatusCode::invalid_argument, std::move(why), Origin::daemon, {}});
   }
+  if (held_[session.id()].size() >= kMaxServers) {
+    return session.answer(id, {StatusCode::resource_exhausted,
+                               "this connection holds " + std::to_string(kMaxServers) +
+                                   " servers, the most it may",
+                               Origin::daemon,
+                               {}});
+  }
   const auto known = std::find_if(servers_.begin(), servers_.end(), [&](const auto& server) {
     return server->address() == address && !server->draining();
   });
@@ -103,6 +114,15 @@ void Inbound::register_methods(Session& session, const Frame& frame) {
   if (meta.slots() == 0 || meta.methods()->size() == 0) {
     return session.answer(id, {StatusCode::invalid_argument,
                                "REGISTER needs at least one method and one slot",
+                               Origin::daemon,
+                               {}});
+  }
+  size_t leases = 0;
+  for (const auto& each : servers_) leases += each->count_leases(session.id());
+  if (leases >= kMaxLeases) {
+    return session.answer(id, {StatusCode::resource_exhausted,
+                               "this connection has " + std::to_string(kMaxLeases) +
+                                   " leases, the most it may; register several methods at once",
                                Origin::daemon,
                                {}});
   }

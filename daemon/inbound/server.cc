@@ -2,6 +2,7 @@
 
 #include <grpc/grpc_security.h>
 
+#include <algorithm>
 #include <array>
 
 #include "daemon/telemetry/log.h"
@@ -108,6 +109,12 @@ std::optional<LeaseId> Server::find_lease(SessionId session, CallId request) con
   return std::nullopt;
 }
 
+size_t Server::count_leases(SessionId session) const {
+  return static_cast<size_t>(std::count_if(leases_.begin(), leases_.end(), [&](const auto& entry) {
+    return entry.second.session->id() == session;
+  }));
+}
+
 void Server::remove_leases(SessionId session) {
   std::vector<LeaseId> leaving;
   for (const auto& [id, lease] : leases_) {
@@ -204,9 +211,10 @@ void Server::on_hold_over() {
                            Origin::daemon,
                            {}});
   }
-  if (unheld_since_ && *unheld_since_ <= since && holders_.empty()) {
+  if (unheld_since_ && *unheld_since_ <= since) {
+    unheld_since_.reset();
     log::info("server_unheld", {{"address", address_}});
-    return drain();
+    drain();
   }
   set_hold_timer();
 }
@@ -214,7 +222,6 @@ void Server::on_hold_over() {
 void Server::drain() {
   if (draining_) return;
   draining_ = true;
-  hold_.cancel();
   // Also before serve(): a server that was never started is shut down all the same.
   grpc_server_shutdown_and_notify(server_, loop_.completions(), &shutdown_done_);
 }

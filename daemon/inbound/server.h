@@ -53,6 +53,7 @@ class Server final : private CallOwner, private EndOfPass {
   void remove_lease(LeaseId id);
   /// The lease that this session's REGISTER made.
   std::optional<LeaseId> find_lease(SessionId session, CallId request) const;
+  size_t count_leases(SessionId session) const;
   /// No lease of this session gets another call.
   void remove_leases(SessionId session);
 

@@ -14,6 +14,7 @@ namespace legated {
 using namespace legate::ipc;
 namespace {
 
+constexpr size_t kMaxName = 200;              // bytes kept of what a peer calls itself
 constexpr size_t kFirstInput = 16 * 1024;
 constexpr int kReadsPerPass = 4;               // so that one busy peer does not starve the others
 constexpr size_t kBatch = 256 * 1024;          // bytes made ready for one send
@@ -220,9 +221,9 @@ void Session::on_hello(const Hello& hello) {
             " may have none of the roles it asked for; see [access] in the daemon's configuration",
         FrameType::hello);
   }
-  peer_.name = view(hello.name());
-  peer_.instance = view(hello.instance());
-  peer_.build = view(hello.build());
+  peer_.name = view(hello.name()).substr(0, kMaxName);
+  peer_.instance = view(hello.instance()).substr(0, kMaxName);
+  peer_.build = view(hello.build()).substr(0, kMaxName);
   send_credit_ = SendCredit(hello.connection_window());
   peer_call_window_ = hello.call_window();
   peer_max_frame_ = hello.max_frame();

@@ -9,7 +9,7 @@ namespace legated {
 Channel::Channel(std::string target, const Config& config) : target_(std::move(target)) {
   // What may pass is checked by the daemon on the way in, so gRPC's own send limit would only be a
   // second, worse message.
-  std::array<grpc_arg, 4> args{};
+  std::array<grpc_arg, 3> args{};
   const auto set = [&](size_t index, const char* key, int value) {
     args[index].type = GRPC_ARG_INTEGER;
     args[index].key = const_cast<char*>(key);
@@ -19,7 +19,6 @@ Channel::Channel(std::string target, const Config& config) : target_(std::move(t
   set(1, GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, -1);
   set(2, GRPC_ARG_MAX_METADATA_SIZE,
       static_cast<int>(config.limits.max_metadata) * 2);  // gRPC counts 32 more per element
-  set(3, GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   const grpc_channel_args channel_args{args.size(), args.data()};
   grpc_channel_credentials* const credentials = grpc_insecure_credentials_create();
   channel_ = grpc_channel_create(target_.c_str(), credentials, &channel_args);

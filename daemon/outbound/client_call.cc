@@ -7,6 +7,8 @@ namespace legated {
 using namespace legate::ipc;
 namespace {
 
+constexpr uint64_t kOverhead = 2048;  // bytes a call costs besides its START's meta and messages
+
 gpr_timespec deadline_after(uint64_t timeout_us) {
   constexpr uint64_t kForever =
       uint64_t{10} * 365 * 24 * 3600 * 1'000'000;  // gRPC's arithmetic must not overflow
@@ -43,10 +45,10 @@ ClientCall::ClientCall(Loop& loop, const Config& config, Session& session, const
       messages_(config, "request") {
   session.add_call(id_, *this);
   loop_.queue_pump(*this);
-  begin(start.as<Start>());
+  begin(start.as<Start>(), kOverhead + start.meta.size());
 }
 
-void ClientCall::begin(const Start& meta) {
+void ClientCall::begin(const Start& meta, uint64_t cost) {
   if (channel_ == nullptr) {
     return refuse({StatusCode::failed_precondition,
                    "channel " + std::to_string(meta.channel()) + " is not open on this connection",
@@ -66,6 +68,14 @@ void ClientCall::begin(const Start& meta) {
       !status.ok()) {
     return refuse(std::move(status));
   }
+  if (!session_->reserve(cost)) {
+    return refuse({StatusCode::resource_exhausted,
+                   "calls and messages held for this process would exceed ipc.memory_budget, " +
+                       std::to_string(config_.ipc.memory_budget) + " bytes",
+                   legated::Origin::daemon,
+                   {}});
+  }
+  cost_ = cost;
   const grpc_slice path = slice_of(method_);
   call_ = grpc_channel_create_call(channel_->get(), nullptr, GRPC_PROPAGATE_DEFAULTS,
                                    loop_.completions(), path, nullptr,
@@ -333,6 +343,7 @@ void ClientCall::write_status(Session& session) {
     }
   }
   if (message_ != nullptr) session.release(message_->length());  // dropped
+  session.release(cost_);
   message_.reset();
   messages_.release_all(session);
   session.remove_call(id_, *this);

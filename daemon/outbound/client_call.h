@@ -59,7 +59,7 @@ class ClientCall final : public SessionCall, private EndOfPass {
   void on_memory() override { loop_.queue_pump(*this); }
   void run() override;  // pump
 
-  void begin(const legate::ipc::Start& meta);
+  void begin(const legate::ipc::Start& meta, uint64_t cost);
   std::optional<Violation> on_part(const legate::ipc::Frame& frame);
   void return_credit();
   void start_sends(const OutgoingWork& work);
@@ -86,6 +86,7 @@ class ClientCall final : public SessionCall, private EndOfPass {
   ClientCallOwner& owner_;
   OutgoingCall core_;
   bool wait_for_ready_;
+  uint64_t cost_ = 0;  // of the session's memory budget, besides messages
   grpc_call* call_ = nullptr;
 
   // To gRPC
