@@ -139,6 +139,7 @@ void Connection::unary_async(ChannelId channel, const std::string& method, std::
     if (!session_->builder_fits(unary.metadata.size())) session_->end(*stream, too_long(method));
   }
   if (stream->status) {
+    if (session_->defer([done, stream] { done({.status = *stream->status}); })) return;
     lock.unlock();
     done({.status = *stream->status});
     return;

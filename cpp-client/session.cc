@@ -10,6 +10,8 @@ namespace {
 
 constexpr size_t kReadBuffer = 256 * 1024;
 
+thread_local bool calling_back = false;  // this thread is inside run_deferred()
+
 Status unavailable(std::string message) {
   return make_status(Code::unavailable, std::move(message), Origin::ipc);
 }
@@ -132,9 +134,17 @@ void Session::run_deferred(Lock& guard) {
     callbacks.clear();
     callbacks.swap(deferred_);
     guard.unlock();
+    calling_back = true;
     for (const auto& callback : callbacks) callback();
+    calling_back = false;
     guard.lock();
   }
+}
+
+bool Session::defer(std::function<void()> callback) {
+  if (!calling_back) return false;
+  deferred_.push_back(std::move(callback));
+  return true;
 }
 
 std::optional<Status> Session::closed() const {

@@ -99,6 +99,8 @@ class Session {
   void return_credit(Stream& stream);
   /// The call is over: wakes who waits and lets it go.
   void end(Stream& stream, Status status);
+  /// Inside a callback: queues another to run after it, so that callbacks never nest. False elsewhere.
+  bool defer(std::function<void()> callback);
   /// Writes what is queued. Frames of the reader thread leave when it has read all there was.
   void flush(Lock& guard);
 

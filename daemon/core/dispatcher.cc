@@ -55,11 +55,18 @@ void Dispatcher::add_lease(LeaseId lease, const std::vector<std::string>& patter
   for (const DispatchId call : held) {
     const auto found = waiting_.find(call);
     if (found == waiting_.end()) continue;
-    if (const auto pattern = match(pools_, found->second.method)) {
-      found->second.queue = *pattern;
-      pools_.find(*pattern)->second.queue.push_back(call);
-    } else {
+    Waiting& waiting = found->second;
+    const auto pattern = match(pools_, waiting.method);
+    Pool* const pool = pattern ? &pools_.find(*pattern)->second : nullptr;
+    if (pool == nullptr || hopeless(*pool, waiting)) {
       held_.push_back(call);
+      continue;
+    }
+    waiting.queue = *pattern;
+    if (waiting.returned) {
+      pool->queue.push_front(call);
+    } else {
+      pool->queue.push_back(call);
     }
   }
 }
@@ -75,7 +82,17 @@ void Dispatcher::remove_lease(LeaseId lease, Time now) {
     const auto pool = pools_.find(pattern);
     if (pool == pools_.end()) continue;
     std::erase(pool->second.leases, lease);
-    if (!pool->second.leases.empty()) continue;
+    if (!pool->second.leases.empty()) {
+      std::erase_if(pool->second.queue, [&](DispatchId call) {
+        Waiting& waiting = waiting_.find(call)->second;
+        if (!hopeless(pool->second, waiting)) return false;
+        waiting.queue.clear();
+        waiting.since = now;
+        held_.push_back(call);
+        return true;
+      });
+      continue;
+    }
     homeless.insert(homeless.end(), pool->second.queue.begin(), pool->second.queue.end());
     pools_.erase(pool);
     departed_[pattern] = now;
@@ -86,20 +103,25 @@ void Dispatcher::remove_lease(LeaseId lease, Time now) {
     waiting_.erase(found);
     waiting.since = now;
     waiting.rejected.clear();
-    place(call, std::move(waiting), false);  // held at the least: its pattern has just departed
+    waiting.returned = false;
+    place(call, std::move(waiting));  // held at the least: its pattern has just departed
   }
 }
 
-Dispatcher::Enqueued Dispatcher::place(DispatchId call, Waiting waiting, bool in_front) {
+bool Dispatcher::hopeless(const Pool& pool, const Waiting& waiting) {
+  return std::all_of(pool.leases.begin(), pool.leases.end(),
+                     [&](LeaseId lease) { return contains(waiting.rejected, lease); });
+}
+
+Dispatcher::Enqueued Dispatcher::place(DispatchId call, Waiting waiting) {
+  bool in_front = false;
   std::deque<DispatchId>* queue = &held_;
   if (const auto pattern = match(pools_, waiting.method)) {
     Pool& pool = pools_.find(*pattern)->second;
-    const bool hopeless = std::all_of(pool.leases.begin(), pool.leases.end(), [&](LeaseId lease) {
-      return contains(waiting.rejected, lease);
-    });
-    if (hopeless) return Enqueued::rejected_by_all;
+    if (hopeless(pool, waiting)) return Enqueued::rejected_by_all;
     waiting.queue = *pattern;
     queue = &pool.queue;
+    in_front = waiting.returned;
   } else if (!leases_.empty() && !match(departed_, waiting.method)) {
     return Enqueued::unimplemented;
   } else {
@@ -117,12 +139,12 @@ Dispatcher::Enqueued Dispatcher::place(DispatchId call, Waiting waiting, bool in
 Dispatcher::Enqueued Dispatcher::enqueue(DispatchId call, std::string_view method, Time deadline,
                                          Time now) {
   if (waiting_.size() >= queue_limit_) return Enqueued::queue_full;
-  return place(call, {std::string(method), deadline, now, {}, {}}, false);
+  return place(call, {std::string(method), deadline, now, {}, false, {}});
 }
 
 Dispatcher::Enqueued Dispatcher::requeue(DispatchId call, std::string_view method, Time deadline,
                                          std::vector<LeaseId> rejected, Time now) {
-  return place(call, {std::string(method), deadline, now, std::move(rejected), {}}, true);
+  return place(call, {std::string(method), deadline, now, std::move(rejected), true, {}});
 }
 
 bool Dispatcher::contains(const std::vector<LeaseId>& leases, LeaseId lease) {
@@ -207,8 +229,10 @@ std::vector<DispatchId> Dispatcher::take_held_since(Time since) {
 }
 
 std::optional<Dispatcher::Time> Dispatcher::held_since() const {
-  if (held_.empty()) return std::nullopt;
-  return waiting_.find(held_.front())->second.since;
+  std::optional<Time> oldest;
+  if (!held_.empty()) oldest = waiting_.find(held_.front())->second.since;
+  for (const auto& [pattern, since] : departed_) oldest = std::min(oldest.value_or(since), since);
+  return oldest;
 }
 
 }  // namespace legated

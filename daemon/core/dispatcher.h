@@ -39,8 +39,8 @@ class Dispatcher {
   void add_lease(LeaseId lease, const std::vector<std::string>& patterns, uint32_t slots);
 
   /// Calls offered under the lease are the caller's to bring back with requeue(). Waiting calls
-  /// that no other lease matches are held for the next generation of the worker, and so are new
-  /// ones until take_held_since() has passed.
+  /// that no other lease matches, or only leases that have rejected them, are held for the next
+  /// generation of the worker, and so are new ones until take_held_since() has passed.
   void remove_lease(LeaseId lease, Time now);
 
   /// A new call. `deadline` is Time::max() for none.
@@ -69,7 +69,8 @@ class Dispatcher {
   std::vector<DispatchId> take_held_since(Time since);
 
   size_t waiting() const { return waiting_.size(); }
-  /// Since when the oldest held call is held, for a timer.
+  /// Since when the oldest held call is held, or the pattern that departed first has no lease: for
+  /// a timer that ends in take_held_since().
   std::optional<Time> held_since() const;
 
   struct LeaseState {
@@ -87,6 +88,7 @@ class Dispatcher {
     Time deadline;
     Time since;                     // when it began to wait in this queue
     std::vector<LeaseId> rejected;  // leases that gave it back
+    bool returned;                  // first in its queue
     std::string queue;              // the pattern it waits for; empty: held
   };
 
@@ -97,7 +99,8 @@ class Dispatcher {
 
   template <class Map>
   static std::optional<std::string> match(const Map& patterns, std::string_view method);
-  Enqueued place(DispatchId call, Waiting waiting, bool in_front);
+  Enqueued place(DispatchId call, Waiting waiting);
+  static bool hopeless(const Pool& pool, const Waiting& waiting);
   static bool contains(const std::vector<LeaseId>& leases, LeaseId lease);
   std::optional<Offer> take_from(Pool& pool, Time now);
 
@@ -109,7 +112,7 @@ class Dispatcher {
   std::string last_pool_;  // the pool served last: pools that share slots take turns
   std::map<std::string, Time, std::less<>>
       departed_;                 // patterns without a lease any more, and since when
-  std::deque<DispatchId> held_;  // waiting while no lease matches
+  std::deque<DispatchId> held_;  // waiting while no lease matches, in the order of `since`
   std::unordered_map<DispatchId, Waiting> waiting_;
 };
 

@@ -63,6 +63,7 @@ bool IncomingCall::on_window(uint32_t bytes) {
 
 void IncomingCall::on_status(Status status) {
   phase_ = Phase::ended;
+  cancel_.reset();
   if (!status_) status_ = std::move(status);
 }
 

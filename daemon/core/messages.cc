@@ -105,6 +105,7 @@ void ToPeer::drop() {
   messages_.clear();
   sent_ = 0;
   end_ = false;
+  dropped_ = true;
 }
 
 }  // namespace legated

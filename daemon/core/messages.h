@@ -75,10 +75,12 @@ class ToPeer {
   explicit ToPeer(uint32_t window) : credit_(window) {}
 
   /// gRPC delivered a message of this many bytes.
-  void on_message(uint32_t length) { messages_.push_back(length); }
+  void on_message(uint32_t length) {
+    if (!dropped_) messages_.push_back(length);
+  }
 
   /// gRPC will deliver no more: the last part carries END_STREAM, alone if need be.
-  void on_end() { end_ = true; }
+  void on_end() { end_ = !dropped_; }
 
   /// Messages not sent to their end.
   size_t waiting() const { return messages_.size(); }
@@ -96,7 +98,7 @@ class ToPeer {
   /// there is none or no credit. Takes the call's credit; the connection's is the caller's to take.
   std::optional<Part> next_part(uint32_t max_frame, uint32_t connection_credit);
 
-  /// Drops all that is not sent.
+  /// Drops all that is not sent, and all that still comes.
   void drop();
 
  private:
@@ -104,6 +106,7 @@ class ToPeer {
   std::deque<uint32_t> messages_;
   uint32_t sent_ = 0;  // of the oldest message
   bool end_ = false;   // END_STREAM is to be sent
+  bool dropped_ = false;
 };
 
 }  // namespace legated

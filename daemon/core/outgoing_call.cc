@@ -29,6 +29,7 @@ void OutgoingCall::on_cancel() {
   if (started_) {
     cancel_wanted_ = true;
   } else {
+    refused_ = true;
     status_ = Status{StatusCode::cancelled, "cancelled by the client", Origin::app, {}};
   }
 }
@@ -40,7 +41,8 @@ void OutgoingCall::on_peer_lost() {
 }
 
 void OutgoingCall::refuse(Status status) {
-  if (status_) return;
+  if (over()) return;
+  refused_ = true;
   status_ = std::move(status);
   if (started_) cancel_wanted_ = true;
   to_peer_.drop();
@@ -52,6 +54,7 @@ void OutgoingCall::on_sent(bool ok) {
   // On failure the call is over, and gRPC's status, which follows, says why.
   if (sending_message_ && ok) from_peer_.on_taken();
   sending_message_ = false;
+  send_failed_ |= !ok;
 }
 
 void OutgoingCall::on_headers(bool empty) {
@@ -68,12 +71,11 @@ void OutgoingCall::on_message(std::optional<uint32_t> length) {
   } else {
     no_more_messages_ = true;
   }
+  count_answers();
 }
 
 void OutgoingCall::deliver(uint32_t length) {
   ++answers_;
-  // What gRPC received before its own status is still the peer's; after any other end it is not.
-  if (over() && !remote_ended_) return;
   if (one_answer() && answers_ > 1) {
     refuse({StatusCode::internal,
             "the server sent more than one answer message to a method that gives one",
@@ -81,6 +83,8 @@ void OutgoingCall::deliver(uint32_t length) {
             {}});
     return;
   }
+  // What gRPC received before its own status is still the peer's; after any other end it is
+  // dropped.
   to_peer_.on_message(length);
 }
 
@@ -92,17 +96,26 @@ void OutgoingCall::on_status(Status status) {
 void OutgoingCall::end(Status status) {
   remote_ended_ = true;
   if (status_) return;
-  if (cancelled_ && status.code == StatusCode::cancelled) {
+  // Not OK even if gRPC was faster: the answer has been dropped.
+  if (cancelled_ && (status.ok() || status.code == StatusCode::cancelled)) {
     status = {StatusCode::cancelled, "cancelled by the client", Origin::app, {}};
-  } else if (status.ok() && one_answer() && answers_ == 0) {
-    status = {StatusCode::internal,
-              "the server answered OK without a message to a method that gives one",
-              Origin::remote,
-              {}};
   }
   status_ = std::move(status);
+  count_answers();
   // The deadline is the caller's too: it does not wait for data any more.
   if (status_->code == StatusCode::deadline_exceeded) to_peer_.drop();
+}
+
+void OutgoingCall::count_answers() {
+  // A message may still come after the status when its receive is under way.
+  if (!remote_ended_ || receiving_ || refused_ || !status_->ok()) return;
+  if (!one_answer() || answers_ == 1) return;
+  status_ = Status{StatusCode::internal,
+                   answers_ == 0
+                       ? "the server answered OK without a message to a method that gives one"
+                       : "the server sent more than one answer message to a method that gives one",
+                   Origin::remote,
+                   {}};
 }
 
 void OutgoingCall::on_unary(bool headers_empty, std::optional<uint32_t> length, Status status) {
@@ -127,7 +140,7 @@ OutgoingWork OutgoingCall::take_work(bool may_receive) {
     ++operations_;
     return work;
   }
-  if (!sending_) {
+  if (!sending_ && !send_failed_) {
     work.start = !started_;
     work.send_message = from_peer_.whole() > 0;
     work.half_close = !half_closed_ && from_peer_.closed() && from_peer_.whole() <= 1;
@@ -153,12 +166,12 @@ OutgoingWork OutgoingCall::take_work(bool may_receive) {
 
 OutgoingCall::Frame OutgoingCall::next_frame(uint32_t connection_credit) const {
   if (status_written_ || peer_lost_) return Frame::none;
-  // After a daemon's refusal gRPC's remaining events do not matter; otherwise what it still
-  // delivers comes first.
-  const bool complete = status_ && (!remote_ended_ || (!receiving_ && headers_known_));
+  // After the peer's CANCEL or a daemon's refusal gRPC's remaining events do not matter; otherwise
+  // what it still delivers comes first.
+  const bool dropped = cancelled_ || refused_;
+  const bool complete = status_ && (dropped || (!receiving_ && headers_known_));
   const bool trailers_only = complete && answers_ == 0 && headers_empty_;
-  const bool refused = status_ && !remote_ended_;
-  if (headers_known_ && !headers_written_ && !trailers_only && !refused) return Frame::headers;
+  if (headers_known_ && !headers_written_ && !trailers_only && !dropped) return Frame::headers;
   if (to_peer_.waiting() > 0)
     return to_peer_.can_send(connection_credit) ? Frame::data : Frame::none;
   return complete ? Frame::status : Frame::none;

@@ -40,7 +40,8 @@ class OutgoingCall {
   void on_cancel();
   void on_peer_lost();
 
-  /// The daemon ends the call. The first reason counts; nothing after gRPC's own status.
+  /// The daemon ends the call. The first reason counts: nothing after the peer's CANCEL or gRPC's
+  /// own status.
   void refuse(Status status);
 
   // ---- Events from gRPC -----------------------------------------------------------------------
@@ -84,6 +85,7 @@ class OutgoingCall {
   bool one_request() const { return shape_ == Shape::unary || shape_ == Shape::server_streaming; }
   void deliver(uint32_t length);
   void end(Status status);
+  void count_answers();
 
   Shape shape_;
   FromPeer from_peer_;
@@ -94,6 +96,7 @@ class OutgoingCall {
   bool started_ = false;
   bool sending_ = false;
   bool sending_message_ = false;
+  bool send_failed_ = false;
   bool half_closed_ = false;
   bool headers_known_ = false;
   bool headers_empty_ = true;
@@ -101,6 +104,7 @@ class OutgoingCall {
   bool receiving_ = false;
   bool no_more_messages_ = false;
   bool cancelled_ = false;  // by the peer
+  bool refused_ = false;    // the status is the daemon's own
   bool peer_lost_ = false;
   bool cancel_wanted_ = false;  // gRPC has to be told
   bool remote_ended_ = false;   // gRPC's status has come

@@ -15,6 +15,7 @@ namespace {
 
 using legate::client::Call;
 using legate::client::CallOptions;
+using legate::client::Code;
 using legate::client::Connection;
 using legate::client::Metadata;
 using legate::client::Role;
@@ -146,6 +147,16 @@ void print_verbose(const Status& status, const Metadata& headers) {
   std::cerr << "status: " << describe(status) << ", after " << to_text(status.elapsed) << '\n';
 }
 
+// What the user may do about it; empty when that is the server's business.
+std::string remedy(const Status& status) {
+  switch (status.code) {
+    case Code::unavailable: return "; check the target, or wait for it with --wait-for-ready";
+    case Code::deadline_exceeded: return "; allow more time with --timeout";
+    case Code::unimplemented: return "; check the method's name";
+    default: return "";
+  }
+}
+
 int exchange(const Target& target, const CallRequest& request) {
   const CallOptions options = options_of(request);
   const std::vector<std::string> messages = read_messages(request, options.shape);
@@ -181,7 +192,7 @@ int exchange(const Target& target, const CallRequest& request) {
   if (request.verbose) {
     print_verbose(status, headers);
   } else if (!status.ok() && !target.json) {
-    complain(request.method + " ended " + describe(status));
+    complain(request.method + " ended " + describe(status) + remedy(status));
   }
   if (status.ok()) return 0;
   return connection->closed() ? kFailed : kStatusBase + static_cast<int>(status.code);

@@ -50,8 +50,7 @@ int run_ping(const Target& target, int count) {
       return kFailed;
     }
     times.push_back(*time);
-    if (!target.json)
-      std::cout << "legated " << connection->welcome().build << ": " << to_text(*time) << '\n';
+    if (!target.json) std::cout << connection->welcome().build << ": " << to_text(*time) << '\n';
   }
   const Microseconds sum = std::accumulate(times.begin(), times.end(), Microseconds(0));
   const Microseconds least = std::ranges::min(times);

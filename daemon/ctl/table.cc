@@ -33,6 +33,17 @@ size_t width(const std::string& text) {
       text, [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }));
 }
 
+// For a table: one line, and not all of a very long value; -o json has it whole.
+std::string short_cell(const Json& value) {
+  constexpr size_t kLongest = 60;
+  std::string text = cell(value);
+  std::ranges::replace(text, '\n', ' ');
+  if (width(text) <= kLongest) return text;
+  size_t end = kLongest - 1;
+  while ((static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) --end;
+  return text.substr(0, end) + "…";
+}
+
 void print_rows(std::ostream& out, const std::vector<Row>& rows, const std::string& indent) {
   std::vector<size_t> widths;
   for (const Row& row : rows) {
@@ -72,7 +83,7 @@ void print_table(std::ostream& out, const Json& table, const std::string& indent
   for (const Json& row : table) {
     Row& cells = rows.emplace_back();
     for (const std::string& column : columns) {
-      cells.push_back(row.contains(column) ? cell(row[column]) : "-");
+      cells.push_back(row.contains(column) ? short_cell(row[column]) : "-");
     }
   }
   print_rows(out, rows, indent);

@@ -14,6 +14,7 @@ namespace {
 // Of one connection: far above any use, low enough that none can fill the daemon.
 constexpr size_t kMaxServers = 100;
 constexpr size_t kMaxLeases = 1000;
+constexpr size_t kMaxPatternBytes = 65'536;  // of one REGISTER
 
 /// Why this can't be an address to listen on, empty when it can. gRPC reports nothing but failure.
 std::string refuse_address(std::string_view address) {
@@ -123,6 +124,16 @@ void Inbound::register_methods(Session& session, const Frame& frame) {
     return session.answer(id, {StatusCode::resource_exhausted,
                                "this connection has " + std::to_string(kMaxLeases) +
                                    " leases, the most it may; register several methods at once",
+                               Origin::daemon,
+                               {}});
+  }
+  // Summed before anything is copied: the entries of a table may share one long string.
+  size_t bytes = 0;
+  for (const flatbuffers::String* pattern : *meta.methods()) bytes += pattern->size();
+  if (bytes > kMaxPatternBytes) {
+    return session.answer(id, {StatusCode::resource_exhausted,
+                               "method patterns of " + std::to_string(bytes) + " bytes exceed " +
+                                   std::to_string(kMaxPatternBytes) + ", the most of one REGISTER",
                                Origin::daemon,
                                {}});
   }

@@ -180,6 +180,7 @@ bool Server::may_queue(uint64_t bytes) {
 void Server::on_call_finished(ServerCall& call) {
   calls_.erase(call.id());
   --active_;
+  if (draining_ && active_ == 0) disconnect_clients();
   close_if_done();
 }
 
@@ -224,6 +225,12 @@ void Server::drain() {
   draining_ = true;
   // Also before serve(): a server that was never started is shut down all the same.
   grpc_server_shutdown_and_notify(server_, loop_.completions(), &shutdown_done_);
+  if (active_ == 0) disconnect_clients();
+}
+
+void Server::disconnect_clients() {
+  // Left alone, gRPC waits for clients that keep an idle connection, or never said a word on it.
+  grpc_server_cancel_all_calls(server_);
 }
 
 void Server::end_calls(const Status& status) {

@@ -89,6 +89,7 @@ class Server final : private CallOwner, private EndOfPass {
   void place(ServerCall& call, Dispatcher::Enqueued result);
   void on_hold_over();
   void set_hold_timer();
+  void disconnect_clients();
   void on_shutdown(bool ok);
   void close_if_done();
 

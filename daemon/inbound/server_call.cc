@@ -69,7 +69,18 @@ void ServerCall::begin() {
   pump();
 }
 
+void ServerCall::receive() {
+  Batch batch;
+  batch.add(GRPC_OP_RECV_MESSAGE).data.recv_message.recv_message = &incoming_;
+  batch.start(call_, received_done_);
+}
+
 void ServerCall::on_received(bool) {
+  if (incoming_ == nullptr && !std::exchange(end_seen_, true)) {
+    // The client closed its half, or is gone: gRPC reports both alike. If it is gone, on_closed()
+    // is about to say so, and comes before the end of a read begun now.
+    return receive();
+  }
   std::shared_ptr<ReceivedMessage> message;
   const bool came = incoming_ != nullptr;
   if (came) message = ReceivedMessage::take(std::exchange(incoming_, nullptr));
@@ -107,6 +118,7 @@ void ServerCall::on_closed(bool) {
   // gRPC's timer and this clock may differ by a little.
   const bool deadline_passed = deadline_ <= Loop::Clock::now() + std::chrono::milliseconds(5);
   core_.on_closed(cancelled_ != 0, deadline_passed);
+  leave_queue();
   loop_.queue_pump(*this);
 }
 
@@ -121,23 +133,27 @@ void ServerCall::on_sent(bool ok) {
 
 void ServerCall::refuse(Status status) {
   core_.refuse(std::move(status));
+  leave_queue();
   loop_.queue_pump(*this);
+}
+
+// At once when the call is over: the server's turn may come before pump()'s.
+void ServerCall::leave_queue() {
+  const auto phase = core_.phase();
+  if (over_ || (phase != IncomingCall::Phase::ended && phase != IncomingCall::Phase::cancelled)) {
+    return;
+  }
+  over_ = true;
+  owner_.on_call_over(*this);
 }
 
 void ServerCall::pump() {
   const IncomingWork work = core_.take_work(session_ == nullptr || session_->may_receive(*this));
   if (work.sends()) start_sends(work);
-  if (work.receive_message) {
-    Batch batch;
-    batch.add(GRPC_OP_RECV_MESSAGE).data.recv_message.recv_message = &incoming_;
-    batch.start(call_, received_done_);
-  }
+  if (work.receive_message) receive();
   const auto phase = core_.phase();
   if (phase == IncomingCall::Phase::ended && session_ != nullptr) leave_worker();
-  if (!over_ && (phase == IncomingCall::Phase::ended || phase == IncomingCall::Phase::cancelled)) {
-    over_ = true;
-    owner_.on_call_over(*this);
-  }
+  leave_queue();
   if (core_.finished()) return owner_.on_call_finished(*this);  // destroys this
   if (session_ != nullptr && ready(UINT32_MAX) != Ready::nothing) session_->notify(*this);
 }
@@ -265,6 +281,13 @@ void ServerCall::on_worker_status(const legate::ipc::Status& status) {
       !fault.ok()) {
     return core_.on_status(
         {StatusCode::internal, "the worker's trailers: " + fault.message, Origin::app, {}});
+  }
+  if (view(status.message()).size() + view(status.details()).size() > config_.limits.max_metadata) {
+    return core_.on_status({StatusCode::internal,
+                            "the worker's status message and details exceed limits.max_metadata, " +
+                                std::to_string(config_.limits.max_metadata) + " bytes",
+                            Origin::app,
+                            {}});
   }
   Status end = status_from_wire(status.code(), std::string(view(status.message())), Origin::app);
   if (status.details() != nullptr) end.details = std::string(view(status.details()));

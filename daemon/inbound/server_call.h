@@ -81,6 +81,7 @@ class ServerCall final : public SessionCall, private EndOfPass {
   void on_received(bool ok);
   void on_sent(bool ok);
   void pump();
+  void receive();
   void start_sends(const IncomingWork& work);
   void write_start(Session& session);
   void on_worker_headers(const legate::ipc::Headers& headers);
@@ -89,6 +90,7 @@ class ServerCall final : public SessionCall, private EndOfPass {
   std::optional<Violation> on_reject();
   void after_accept();
   void leave_worker();
+  void leave_queue();
   void return_credit();
 
   Loop& loop_;
@@ -118,6 +120,7 @@ class ServerCall final : public SessionCall, private EndOfPass {
   uint64_t queued_bytes_ = 0;  // charged to the owner's queue
   uint64_t held_bytes_ = 0;    // charged to the worker's session
   grpc_byte_buffer* incoming_ = nullptr;
+  bool end_seen_ = false;  // gRPC has said once that no message follows
 
   // From the worker
   SendMetadata headers_;

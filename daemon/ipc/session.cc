@@ -113,7 +113,7 @@ void Session::read() {
     }
     if (got == 0) return shut("the peer closed the connection");
     last_read_ = loop_.now();
-    missed_ = 0;
+    pings_ = 0;
     input_end_ += static_cast<size_t>(got);
     take_frames();
     if (static_cast<size_t>(got) < room) return;
@@ -228,7 +228,7 @@ void Session::on_hello(const Hello& hello) {
   peer_call_window_ = hello.call_window();
   peer_max_frame_ = hello.max_frame();
   state_ = State::open;
-  tick_.set(loop_.now() + config_.ipc.heartbeat);
+  set_tick();
 
   auto& fbb = builder();
   const auto epoch = fbb.CreateString(host_.identity().epoch);
@@ -474,6 +474,11 @@ void Session::flush() {
 
 // ---- Time --------------------------------------------------------------------------------------
 
+void Session::set_tick() {
+  const auto often_enough = std::max(config_.ipc.stall_timeout / 2, std::chrono::milliseconds(1));
+  tick_.set(loop_.now() + std::min(config_.ipc.heartbeat, often_enough));
+}
+
 void Session::on_tick() {
   const Loop::Time now = loop_.now();
   if (state_ == State::hello) {
@@ -487,18 +492,15 @@ void Session::on_tick() {
                                         " ms while " + std::to_string(output_.pending()) +
                                         " bytes waited for it");
   }
-  if (now - last_read_ >= config_.ipc.heartbeat) {
-    if (++missed_ > 3) {
-      return fail(ErrorCode::heartbeat, "three heartbeats of " +
-                                            std::to_string(config_.ipc.heartbeat.count()) +
-                                            " ms without an answer");
-    }
-    if (!blocked_) control(FrameType::ping, CallId{0}, missed_);
+  const auto silence = now - last_read_;
+  if (silence >= 3 * config_.ipc.heartbeat) {
+    return fail(ErrorCode::heartbeat, "not a byte for three heartbeats of " +
+                                          std::to_string(config_.ipc.heartbeat.count()) + " ms");
   }
-  if (state_ != State::closed) {
-    tick_.set(now + std::min(config_.ipc.heartbeat, std::max(config_.ipc.stall_timeout / 2,
-                                                             std::chrono::milliseconds(1))));
+  if (silence >= (pings_ + 1) * config_.ipc.heartbeat && !blocked_) {
+    control(FrameType::ping, CallId{0}, ++pings_);
   }
+  if (state_ != State::closed) set_tick();
 }
 
 // ---- The end -----------------------------------------------------------------------------------

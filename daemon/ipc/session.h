@@ -163,6 +163,7 @@ class Session final : private Watcher, private EndOfPass {
   bool build_next();
   void build_frame(std::deque<SessionCall*>& ring);
   void flush();
+  void set_tick();
   void on_tick();
   void shut(const std::string& reason);
 
@@ -203,7 +204,7 @@ class Session final : private Watcher, private EndOfPass {
   Timer tick_;  // hello time-out, heartbeat, stall
   Loop::Time last_read_;
   Loop::Time last_progress_;
-  uint32_t missed_ = 0;
+  uint32_t pings_ = 0;  // since the last byte came
 };
 
 /// Status table of a STATUS frame, finished in `builder`. `trailers` may be 0.

@@ -267,6 +267,7 @@ Worker::Worker(const DaemonProcess& daemon, uint32_t slots, const std::string& l
 std::unique_ptr<legate::test::v1::Peer::Stub> stub(const std::string& address) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetInt(GRPC_ARG_MAX_METADATA_SIZE, 1024 * 1024);
   arguments.SetMaxReceiveMessageSize(-1);
   arguments.SetMaxSendMessageSize(-1);
   return legate::test::v1::Peer::NewStub(

@@ -103,6 +103,8 @@ class PeerServer {
   const std::string& address() const { return address_; }
   /// Calls that the service has seen cancelled.
   uint64_t cancelled_seen() const;
+  /// Calls whose first message has arrived.
+  uint64_t calls_seen() const;
   /// Ends at once, cancelling what is under way.
   void stop();
 

@@ -9,6 +9,8 @@
 namespace legated::test {
 namespace {
 
+constexpr int kMaxMetadata = 1024 * 1024;  // above what legated lets pass
+
 using legate::test::v1::Command;
 using legate::test::v1::Header;
 using legate::test::v1::Peer;
@@ -22,17 +24,20 @@ std::string pattern(size_t size) {
   return bytes;
 }
 
-using Count = std::atomic<uint64_t>;
+struct Counts {
+  std::atomic<uint64_t> calls{0};
+  std::atomic<uint64_t> cancelled{0};
+};
 
 /// One call's script and how far it got.
 class Script {
  public:
-  Script(grpc::ServerContext& context, Count& cancelled)
-      : context_(context), cancelled_(cancelled) {}
+  Script(grpc::ServerContext& context, Counts& counts) : context_(context), counts_(counts) {}
 
   /// The first message becomes the script. True when it wants the headers to go at once.
   bool received(const Command& command) {
     if (++received_ > 1) return false;
+    ++counts_.calls;
     first_ = command;
     if (first_.echo_metadata()) echo_metadata();
     for (const Header& header : first_.headers())
@@ -54,7 +59,7 @@ class Script {
     Reply reply;
     reply.set_payload(first_.response_size() > 0 ? pattern(first_.response_size()) : echo);
     reply.set_index(replied_++);
-    reply.set_cancelled_seen(cancelled_);
+    reply.set_cancelled_seen(counts_.cancelled);
     reply.set_messages_received(received_);
     return reply;
   }
@@ -104,16 +109,16 @@ class Script {
     const auto end = std::chrono::steady_clock::now() + time;
     while (std::chrono::steady_clock::now() < end) {
       if (context_.IsCancelled()) {
-        ++cancelled_;
+        ++counts_.cancelled;
         return false;
       }
-      std::this_thread::sleep_for(milliseconds(1));
+      std::this_thread::sleep_for(milliseconds(3));
     }
     return true;
   }
 
   grpc::ServerContext& context_;
-  Count& cancelled_;
+  Counts& counts_;
   Command first_;
   uint32_t received_ = 0;
   uint32_t replied_ = 0;
@@ -125,14 +130,14 @@ struct PeerServer::Service final : Peer::Service {
   grpc::Status Unary(grpc::ServerContext* context, const Command* command,
                      Reply* response) override {
     // The sync API sends a unary answer's headers with the answer, so headers_first has no effect.
-    Script script(*context, cancelled);
+    Script script(*context, counts);
     script.received(*command);
     return script.answer(command->payload(), *response);
   }
 
   grpc::Status ClientStream(grpc::ServerContext* context, grpc::ServerReader<Command>* reader,
                             Reply* response) override {
-    Script script(*context, cancelled);
+    Script script(*context, counts);
     std::string payload;
     Command command;
     while (!script.hangs() && reader->Read(&command)) {
@@ -144,7 +149,7 @@ struct PeerServer::Service final : Peer::Service {
 
   grpc::Status ServerStream(grpc::ServerContext* context, const Command* command,
                             grpc::ServerWriter<Reply>* writer) override {
-    Script script(*context, cancelled);
+    Script script(*context, counts);
     if (script.received(*command)) writer->SendInitialMetadata();
     for (uint32_t i = 0; i < command->response_count(); ++i) {
       const auto reply = script.reply(command->payload());
@@ -155,7 +160,7 @@ struct PeerServer::Service final : Peer::Service {
 
   grpc::Status Bidi(grpc::ServerContext* context,
                     grpc::ServerReaderWriter<Reply, Command>* stream) override {
-    Script script(*context, cancelled);
+    Script script(*context, counts);
     Command command;
     while (stream->Read(&command)) {
       if (script.received(command)) stream->SendInitialMetadata();
@@ -166,7 +171,7 @@ struct PeerServer::Service final : Peer::Service {
     return script.end();
   }
 
-  Count cancelled{0};
+  Counts counts;
 };
 
 PeerServer::PeerServer(const std::string& address) : service_(std::make_unique<Service>()) {
@@ -174,6 +179,7 @@ PeerServer::PeerServer(const std::string& address) : service_(std::make_unique<S
   int port = 0;
   builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadata);
   builder.SetMaxReceiveMessageSize(-1);
   builder.SetMaxSendMessageSize(-1);
   builder.RegisterService(service_.get());
@@ -185,7 +191,9 @@ PeerServer::PeerServer(const std::string& address) : service_(std::make_unique<S
 
 PeerServer::~PeerServer() { stop(); }
 
-uint64_t PeerServer::cancelled_seen() const { return service_->cancelled; }
+uint64_t PeerServer::cancelled_seen() const { return service_->counts.cancelled; }
+
+uint64_t PeerServer::calls_seen() const { return service_->counts.calls; }
 
 void PeerServer::stop() {
   if (server_ == nullptr) return;

@@ -2,7 +2,7 @@
 
 import pytest
 
-from legate_ipc import SCHEMA_FOLDER, ConnectionFailed, Decoder, Frame
+from legate_frames import SCHEMA_FOLDER, ConnectionFailed, Decoder, Frame
 
 FILES = sorted((SCHEMA_FOLDER / "golden").glob("*.txt"))
 

@@ -211,6 +211,21 @@ TEST(ClientCallTest, AsyncCallsChainOnTheReaderThread) {
   EXPECT_EQ(last.get_future().get(), "1!2!");
 }
 
+TEST(ClientCallTest, AsyncCallsThatEndAtOnceDoNotNest) {
+  FakeDaemon daemon;
+  int left = 100'000;  // nested, they would not fit the stack
+  std::promise<void> all;
+  std::function<void(UnaryResult)> again = [&](const UnaryResult& result) {
+    EXPECT_EQ(result.status.code, Code::unavailable);
+    if (--left == 0) return all.set_value();
+    daemon.client().unary_async({1}, "/a.B/C", "", {}, again);
+  };
+  daemon.client().unary_async({1}, "/a.B/C", "", {}, again);
+  daemon.expect(FrameType::start);
+  daemon.close();
+  all.get_future().get();
+}
+
 TEST(ClientCallTest, AsyncCallsEndWithTheConnection) {
   FakeDaemon daemon;
   std::promise<Status> ended;

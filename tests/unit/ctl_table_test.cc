@@ -32,6 +32,11 @@ TEST(CtlTableTest, AListIsATableWithEveryColumnThatOccurs) {
       "3   -       -      x, y\n");
 }
 
+TEST(CtlTableTest, AVeryLongCellIsCut) {
+  const std::string json = R"({"a":[{"x":")" + std::string(100, 'y') + R"("}]})";
+  EXPECT_EQ(print(json.c_str()), "X\n" + std::string(59, 'y') + "…\n");
+}
+
 TEST(CtlTableTest, AnEmptyListSaysSo) { EXPECT_EQ(print(R"({"calls":[]})"), "no calls\n"); }
 
 TEST(CtlTableTest, ListsInsideATableFollowIt) {

@@ -120,8 +120,9 @@ std::vector<uint8_t> unterminated_string() {
   std::vector<uint8_t> bytes = with_meta({.call_id = 3, .type = FrameType::start}, [](auto& b) {
     return CreateStartDirect(b, kMethod.data());
   });
-  const auto last = std::ranges::find_end(bytes, as_bytes(kMethod)).end();
-  *last = 'X';
+  // clang 14 can't take the standard library's ranges::search.
+  const auto method = std::search(bytes.begin(), bytes.end(), kMethod.begin(), kMethod.end());
+  *(method + static_cast<std::ptrdiff_t>(kMethod.size())) = 'X';
   return bytes;
 }
 

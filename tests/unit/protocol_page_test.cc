@@ -124,23 +124,20 @@ TEST(ProtocolPage, LimitsAreTheDefaults) {
       {"payload of one frame", config.ipc.max_frame},
       {"meta of one frame", kDefaultMaxMeta},
       {"one message", config.limits.max_message},
+      {"one metadata list", config.limits.max_metadata},
       {"credit per call", config.ipc.call_window},
       {"credit per connection", config.ipc.connection_window},
-      {"calls open at once, per direction", config.ipc.max_calls},
-      {"message bytes held for a connection", config.ipc.memory_budget}};
-  std::map<std::string, uint64_t> listed;
-  for (const auto& cells : table_after("### Limits")) {
-    ASSERT_GE(cells.size(), 4u);
-    if (cells[0].starts_with("one metadata list")) {
-      EXPECT_EQ(cells[1], "65,536");
-      EXPECT_EQ(config.limits.max_metadata, 65'536u);
-    } else if (!cells[1].ends_with(" s")) {
-      std::string digits;
-      std::ranges::copy_if(cells[1], std::back_inserter(digits), [](char c) { return c != ','; });
-      listed[cells[0]] = std::stoull(digits);
-    }
+      {"calls open at once", config.ipc.max_calls},
+      {"message bytes held", config.ipc.memory_budget}};
+  const auto rows = table_after("### Limits");
+  for (const auto& [limit, value] : known) {
+    const auto row = std::ranges::find_if(
+        rows, [&limit](const auto& cells) { return cells.at(0).starts_with(limit); });
+    ASSERT_NE(row, rows.end()) << limit;
+    std::string digits = row->at(1);
+    std::erase(digits, ',');
+    EXPECT_EQ(digits, std::to_string(value)) << limit;
   }
-  EXPECT_EQ(listed, known);
   EXPECT_EQ(kDefaultMaxFrame, config.ipc.max_frame);
   EXPECT_EQ(kDefaultCallWindow, config.ipc.call_window);
   EXPECT_EQ(kDefaultConnectionWindow, config.ipc.connection_window);
