@@ -65,6 +65,10 @@ void OutgoingCall::on_headers(bool empty) {
 
 void OutgoingCall::on_message(std::optional<uint32_t> length) {
   --operations_;
+  take_message(length);
+}
+
+void OutgoingCall::take_message(std::optional<uint32_t> length) {
   receiving_ = false;
   if (length) {
     deliver(*length);
@@ -90,10 +94,6 @@ void OutgoingCall::deliver(uint32_t length) {
 
 void OutgoingCall::on_status(Status status) {
   --operations_;
-  end(std::move(status));
-}
-
-void OutgoingCall::end(Status status) {
   remote_ended_ = true;
   if (status_) return;
   // Not OK even if gRPC was faster: the answer has been dropped.
@@ -118,12 +118,11 @@ void OutgoingCall::count_answers() {
                    {}};
 }
 
-void OutgoingCall::on_unary(bool headers_empty, std::optional<uint32_t> length, Status status) {
+void OutgoingCall::on_unary(bool headers_empty, std::optional<uint32_t> length) {
   sending_ = false;
-  sending_message_ = false;
+  from_peer_.on_taken();
   on_headers(headers_empty);
-  if (length && status.ok()) deliver(*length);
-  end(std::move(status));
+  take_message(length);
 }
 
 OutgoingWork OutgoingCall::take_work(bool may_receive) {
@@ -136,8 +135,8 @@ OutgoingWork OutgoingCall::take_work(bool may_receive) {
 
   if (!started_ && shape_ == Shape::unary && from_peer_.closed() && from_peer_.whole() == 1) {
     work.unary = true;
-    started_ = sending_ = half_closed_ = true;
-    ++operations_;
+    started_ = sending_ = half_closed_ = receiving_ = true;
+    operations_ += 2;  // the status is a batch of its own
     return work;
   }
   if (!sending_ && !send_failed_) {

@@ -19,7 +19,7 @@ using legate::ipc::Shape;
 
 /// gRPC operations to start now. All sends go in one batch; each receive is a batch of its own.
 struct OutgoingWork {
-  bool unary = false;  // everything in one batch: the whole request is here; nothing else is set
+  bool unary = false;  // the whole request is here: all but the status in one batch; nothing else is set
   bool start = false;  // send initial metadata; also begin receiving headers and status
   bool send_message = false;  // the oldest whole message
   bool half_close = false;
@@ -49,8 +49,8 @@ class OutgoingCall {
   void on_headers(bool empty);
   void on_message(std::optional<uint32_t> length);  // nullopt: no more messages
   void on_status(Status status);
-  void on_unary(bool headers_empty, std::optional<uint32_t> length,
-                Status status);  // the one batch is done
+  /// The batch of a `unary` is done; the status comes by on_status.
+  void on_unary(bool headers_empty, std::optional<uint32_t> length);
 
   // ---- What to do next ------------------------------------------------------------------------
 
@@ -84,7 +84,7 @@ class OutgoingCall {
   bool one_answer() const { return shape_ == Shape::unary || shape_ == Shape::client_streaming; }
   bool one_request() const { return shape_ == Shape::unary || shape_ == Shape::server_streaming; }
   void deliver(uint32_t length);
-  void end(Status status);
+  void take_message(std::optional<uint32_t> length);
   void count_answers();
 
   Shape shape_;

@@ -69,17 +69,14 @@ void ServerCall::begin() {
   pump();
 }
 
-void ServerCall::receive() {
-  Batch batch;
-  batch.add(GRPC_OP_RECV_MESSAGE).data.recv_message.recv_message = &incoming_;
-  batch.start(call_, received_done_);
-}
-
-void ServerCall::on_received(bool) {
-  if (incoming_ == nullptr && !std::exchange(end_seen_, true)) {
-    // The client closed its half, or is gone: gRPC reports both alike. If it is gone, on_closed()
-    // is about to say so, and comes before the end of a read begun now.
-    return receive();
+void ServerCall::on_received(bool ok) {
+  if (incoming_ == nullptr && (!ok || grpc_call_failed_before_recv_message(call_) != 0)) {
+    // The client did not close its half, it is gone: on_closed() is about to say so. Never the other
+    // way round, or the worker would take what it has for the whole stream.
+    if (!gone_) {
+      receive_failed_ = true;
+      return;
+    }
   }
   std::shared_ptr<ReceivedMessage> message;
   const bool came = incoming_ != nullptr;
@@ -117,7 +114,9 @@ void ServerCall::on_received(bool) {
 void ServerCall::on_closed(bool) {
   // gRPC's timer and this clock may differ by a little.
   const bool deadline_passed = deadline_ <= Loop::Clock::now() + std::chrono::milliseconds(5);
+  gone_ = true;
   core_.on_closed(cancelled_ != 0, deadline_passed);
+  if (std::exchange(receive_failed_, false)) core_.on_message(std::nullopt);
   leave_queue();
   loop_.queue_pump(*this);
 }
@@ -150,7 +149,11 @@ void ServerCall::leave_queue() {
 void ServerCall::pump() {
   const IncomingWork work = core_.take_work(session_ == nullptr || session_->may_receive(*this));
   if (work.sends()) start_sends(work);
-  if (work.receive_message) receive();
+  if (work.receive_message) {
+    Batch batch;
+    batch.add(GRPC_OP_RECV_MESSAGE).data.recv_message.recv_message = &incoming_;
+    batch.start(call_, received_done_);
+  }
   const auto phase = core_.phase();
   if (phase == IncomingCall::Phase::ended && session_ != nullptr) leave_worker();
   leave_queue();

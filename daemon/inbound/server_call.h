@@ -81,7 +81,6 @@ class ServerCall final : public SessionCall, private EndOfPass {
   void on_received(bool ok);
   void on_sent(bool ok);
   void pump();
-  void receive();
   void start_sends(const IncomingWork& work);
   void write_start(Session& session);
   void on_worker_headers(const legate::ipc::Headers& headers);
@@ -120,7 +119,8 @@ class ServerCall final : public SessionCall, private EndOfPass {
   uint64_t queued_bytes_ = 0;  // charged to the owner's queue
   uint64_t held_bytes_ = 0;    // charged to the worker's session
   grpc_byte_buffer* incoming_ = nullptr;
-  bool end_seen_ = false;  // gRPC has said once that no message follows
+  bool receive_failed_ = false;  // core_ hears of it after on_closed()
+  bool gone_ = false;            // on_closed() was called
 
   // From the worker
   SendMetadata headers_;

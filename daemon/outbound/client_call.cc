@@ -189,12 +189,19 @@ void ClientCall::start_unary() {
   batch.add(GRPC_OP_RECV_INITIAL_METADATA).data.recv_initial_metadata.recv_initial_metadata =
       headers_.array();
   batch.add(GRPC_OP_RECV_MESSAGE).data.recv_message.recv_message = &received_;
+  batch.start(call_, unary_done_);
+  messages_.sent();
+  // Not in the same batch: a second answer message would keep it, and the call, open for ever.
+  start_status();
+}
+
+void ClientCall::start_status() {
+  Batch batch;
   grpc_op& status = batch.add(GRPC_OP_RECV_STATUS_ON_CLIENT);
   status.data.recv_status_on_client.trailing_metadata = trailers_.array();
   status.data.recv_status_on_client.status = &code_;
   status.data.recv_status_on_client.status_details = &details_;
-  batch.start(call_, unary_done_);
-  messages_.sent();
+  batch.start(call_, status_done_);
 }
 
 void ClientCall::start_sends(const OutgoingWork& work) {
@@ -202,13 +209,8 @@ void ClientCall::start_sends(const OutgoingWork& work) {
     Batch headers;
     headers.add(GRPC_OP_RECV_INITIAL_METADATA).data.recv_initial_metadata.recv_initial_metadata =
         headers_.array();
-    Batch end;
-    grpc_op& status = end.add(GRPC_OP_RECV_STATUS_ON_CLIENT);
-    status.data.recv_status_on_client.trailing_metadata = trailers_.array();
-    status.data.recv_status_on_client.status = &code_;
-    status.data.recv_status_on_client.status_details = &details_;
     headers.start(call_, headers_done_);
-    end.start(call_, status_done_);
+    start_status();
   }
   Batch sends;
   if (work.start) add_initial_metadata(sends);
@@ -232,29 +234,27 @@ void ClientCall::on_headers(bool) {
   loop_.queue_pump(*this);
 }
 
-std::optional<uint32_t> ClientCall::take_received() {
-  if (received_ == nullptr) return std::nullopt;
-  message_ = ReceivedMessage::take(std::exchange(received_, nullptr));
-  if (message_ == nullptr) return std::nullopt;
-  return message_->length();
+template <class Tell>
+void ClientCall::take_answer(Tell tell) {
+  std::shared_ptr<ReceivedMessage> message;
+  const bool came = received_ != nullptr;
+  if (came) message = ReceivedMessage::take(std::exchange(received_, nullptr));
+  const size_t waiting = core_.messages_waiting();
+  tell(message ? std::optional(message->length()) : std::nullopt);
+  if (came && message == nullptr) {
+    refuse({StatusCode::internal, "the server's message can't be decompressed",
+            legated::Origin::remote,
+            {}});
+  }
+  if (core_.messages_waiting() > waiting) {
+    message_ = std::move(message);
+    if (session_ != nullptr) session_->hold(message_->length());
+  }
+  loop_.queue_pump(*this);
 }
 
 void ClientCall::on_received(bool) {
-  const bool came = received_ != nullptr;
-  const auto length = take_received();
-  core_.on_message(length);
-  if (came && !length) {
-    core_.refuse({StatusCode::internal,
-                  "the server's message can't be decompressed",
-                  legated::Origin::remote,
-                  {}});
-  }
-  if (core_.messages_waiting() == 0) {
-    message_.reset();
-  } else if (session_ != nullptr) {
-    session_->hold(*length);
-  }
-  loop_.queue_pump(*this);
+  take_answer([this](std::optional<uint32_t> length) { core_.on_message(length); });
 }
 
 Status ClientCall::remote_status() {
@@ -276,15 +276,8 @@ void ClientCall::on_status(bool) {
 }
 
 void ClientCall::on_unary(bool) {
-  const auto length = take_received();
-  core_.on_unary(headers_.empty(), length, remote_status());
-  if (core_.messages_waiting() == 0) {
-    message_.reset();
-  } else if (session_ != nullptr) {
-    session_->hold(*length);
-  }
   if (session_ != nullptr) messages_.on_batch_done(*session_);
-  loop_.queue_pump(*this);
+  take_answer([this](std::optional<uint32_t> length) { core_.on_unary(headers_.empty(), length); });
 }
 
 // ---- Frames to the peer ------------------------------------------------------------------------

@@ -72,7 +72,9 @@ class ClientCall final : public SessionCall, private EndOfPass {
   void on_received(bool ok);
   void on_status(bool ok);
   void on_unary(bool ok);
-  std::optional<uint32_t> take_received();
+  void start_status();
+  template <class Tell>
+  void take_answer(Tell tell);
   Status remote_status();
 
   Loop& loop_;

@@ -259,8 +259,7 @@ Worker::Worker(const DaemonProcess& daemon, uint32_t slots, const std::string& l
   const legate::client::Listening listening = connection->listen(listen_at);
   check("LISTEN", listening.status);
   address = listening.address;
-  check("REGISTER",
-        connection->register_methods(listening.server, peer_handlers(), slots).status);
+  check("REGISTER", connection->register_methods(listening.server, peer_handlers(), slots).status);
   check("SERVE", connection->serve(listening.server));
 }
 

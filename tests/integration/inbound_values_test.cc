@@ -354,8 +354,9 @@ TEST(Messages, OverTheLimitFromTheWorkerAreRefused) {
   call.send(command());
   const auto dispatch = worker.take();
   dispatch->accept();
-  EXPECT_TRUE(dispatch->post(std::string(kMaxMessage + 1, 'x')));
+  EXPECT_FALSE(dispatch->write(std::string(kMaxMessage + 1, 'x')));
   EXPECT_TRUE(dispatch->wait_cancelled(kPatience));
+  EXPECT_EQ(dispatch->cancel_code(), Code::resource_exhausted);
   dispatch->finish({});
   const auto status = call.wait();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED) << describe(status);

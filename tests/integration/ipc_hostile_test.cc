@@ -4,8 +4,8 @@
 #include <fstream>
 #include <random>
 
-#include "tests/integration/bystander.h"
 #include "tests/integration/black_hole.h"
+#include "tests/integration/bystander.h"
 #include "tests/integration/raw_peer.h"
 #include "tests/unit/golden_vectors.h"
 
@@ -87,47 +87,78 @@ TEST_F(IpcHostile, EveryFrameThatMayNotComeNowEndsTheConnection) {
       // A side that may not send it, or a call_id where there is none.
       {"second HELLO", [](auto& peer) { peer.hello(); }, ErrorCode::unexpected_frame},
       {"CHANNEL_OPENED",
-       [](auto& peer) { peer.with_meta(FrameType::channel_opened, 1, [](auto& fbb) { return CreateChannelOpened(fbb); }); },
+       [](auto& peer) {
+         peer.with_meta(FrameType::channel_opened, 1,
+                        [](auto& fbb) { return CreateChannelOpened(fbb); });
+       },
        ErrorCode::unexpected_frame},
       {"LISTENING",
-       [](auto& peer) { peer.with_meta(FrameType::listening, 3, [](auto& fbb) { return CreateListening(fbb); }); },
+       [](auto& peer) {
+         peer.with_meta(FrameType::listening, 3, [](auto& fbb) { return CreateListening(fbb); });
+       },
        ErrorCode::unexpected_frame},
       {"LEASE", [](auto& peer) { peer.bare(FrameType::lease, 3); }, ErrorCode::unexpected_frame},
       {"HEADERS of an own call",
-       [](auto& peer) { peer.with_meta(FrameType::headers, 3, [](auto& fbb) { return CreateHeaders(fbb); }); },
+       [](auto& peer) {
+         peer.with_meta(FrameType::headers, 3, [](auto& fbb) { return CreateHeaders(fbb); });
+       },
        ErrorCode::unexpected_frame},
       {"STATUS of an own call",
-       [](auto& peer) { peer.with_meta(FrameType::status, 3, [](auto& fbb) { return CreateStatus(fbb); }); },
+       [](auto& peer) {
+         peer.with_meta(FrameType::status, 3, [](auto& fbb) { return CreateStatus(fbb); });
+       },
        ErrorCode::unexpected_frame},
-      {"ACCEPT of an own call", [](auto& peer) { peer.bare(FrameType::accept, 3); }, ErrorCode::unexpected_frame},
-      {"REJECT of an own call", [](auto& peer) { peer.bare(FrameType::reject, 3); }, ErrorCode::unexpected_frame},
-      {"CANCEL of a dispatch", [](auto& peer) { peer.bare(FrameType::cancel, 2); }, ErrorCode::unexpected_frame},
-      {"PING with a call_id", [](auto& peer) { peer.bare(FrameType::ping, 3); }, ErrorCode::unexpected_frame},
-      {"DATA without one", [](auto& peer) { peer.data(0, kWhole, "a", 1); }, ErrorCode::unexpected_frame},
-      {"CANCEL without one", [](auto& peer) { peer.bare(FrameType::cancel, 0); }, ErrorCode::unexpected_frame},
-      {"START without one", [](auto& peer) { peer.start(0, 1, kBidi); }, ErrorCode::unexpected_frame},
-      {"QUERY without one", [](auto& peer) { peer.query(0, "status"); }, ErrorCode::unexpected_frame},
-      {"ACCEPT without one", [](auto& peer) { peer.bare(FrameType::accept, 0); }, ErrorCode::unexpected_frame},
+      {"ACCEPT of an own call", [](auto& peer) { peer.bare(FrameType::accept, 3); },
+       ErrorCode::unexpected_frame},
+      {"REJECT of an own call", [](auto& peer) { peer.bare(FrameType::reject, 3); },
+       ErrorCode::unexpected_frame},
+      {"CANCEL of a dispatch", [](auto& peer) { peer.bare(FrameType::cancel, 2); },
+       ErrorCode::unexpected_frame},
+      {"PING with a call_id", [](auto& peer) { peer.bare(FrameType::ping, 3); },
+       ErrorCode::unexpected_frame},
+      {"DATA without one", [](auto& peer) { peer.data(0, kWhole, "a", 1); },
+       ErrorCode::unexpected_frame},
+      {"CANCEL without one", [](auto& peer) { peer.bare(FrameType::cancel, 0); },
+       ErrorCode::unexpected_frame},
+      {"START without one", [](auto& peer) { peer.start(0, 1, kBidi); },
+       ErrorCode::unexpected_frame},
+      {"QUERY without one", [](auto& peer) { peer.query(0, "status"); },
+       ErrorCode::unexpected_frame},
+      {"ACCEPT without one", [](auto& peer) { peer.bare(FrameType::accept, 0); },
+       ErrorCode::unexpected_frame},
 
       // Ids.
       {"START with an even id", [](auto& peer) { peer.start(4, 1, kBidi); }, ErrorCode::call_id},
       {"QUERY with an even id", [](auto& peer) { peer.query(4, "status"); }, ErrorCode::call_id},
       {"id used twice", [](auto& peer) { peer.start(3, 1, kBidi); }, ErrorCode::call_id},
-      {"falling id", [](auto& peer) { peer.start(9, 1, kBidi); peer.start(7, 1, kBidi); }, ErrorCode::call_id},
+      {"falling id",
+       [](auto& peer) {
+         peer.start(9, 1, kBidi);
+         peer.start(7, 1, kBidi);
+       },
+       ErrorCode::call_id},
       {"DATA of no call", [](auto& peer) { peer.data(5, kWhole, "a", 1); }, ErrorCode::call_id},
       {"WINDOW of no call", [](auto& peer) { peer.window(5, 1); }, ErrorCode::call_id},
-      {"CANCEL of no call", [](auto& peer) { peer.bare(FrameType::cancel, 5); }, ErrorCode::call_id},
+      {"CANCEL of no call", [](auto& peer) { peer.bare(FrameType::cancel, 5); },
+       ErrorCode::call_id},
       {"DATA of no dispatch", [](auto& peer) { peer.data(2, kWhole, "a", 1); }, ErrorCode::call_id},
-      {"ACCEPT of no dispatch", [](auto& peer) { peer.bare(FrameType::accept, 2); }, ErrorCode::call_id},
+      {"ACCEPT of no dispatch", [](auto& peer) { peer.bare(FrameType::accept, 2); },
+       ErrorCode::call_id},
       {"STATUS of no dispatch",
-       [](auto& peer) { peer.with_meta(FrameType::status, 2, [](auto& fbb) { return CreateStatus(fbb); }); },
+       [](auto& peer) {
+         peer.with_meta(FrameType::status, 2, [](auto& fbb) { return CreateStatus(fbb); });
+       },
        ErrorCode::call_id},
 
       // Credit.
       {"empty WINDOW", [](auto& peer) { peer.window(0, 0); }, ErrorCode::flow_control},
       {"empty WINDOW of a call", [](auto& peer) { peer.window(3, 0); }, ErrorCode::flow_control},
       {"WINDOW too wide", [](auto& peer) { peer.window(0, 0x7fffffffU); }, ErrorCode::flow_control},
-      {"WINDOW too wide in two", [](auto& peer) { peer.window(3, 0x7fffffffU - kWindow); peer.window(3, 1); },
+      {"WINDOW too wide in two",
+       [](auto& peer) {
+         peer.window(3, 0x7fffffffU - kWindow);
+         peer.window(3, 1);
+       },
        ErrorCode::flow_control},
       {"largest WINDOW", [](auto& peer) { peer.window(3, 0xffffffffU); }, ErrorCode::flow_control},
       {"more than the call's credit",
@@ -140,35 +171,60 @@ TEST_F(IpcHostile, EveryFrameThatMayNotComeNowEndsTheConnection) {
 
       // Parts of messages.
       {"message in a message",
-       [](auto& peer) { peer.data(3, flag::msg_begin, "ab", 9); peer.data(3, flag::msg_begin, "cd", 9); },
+       [](auto& peer) {
+         peer.data(3, flag::msg_begin, "ab", 9);
+         peer.data(3, flag::msg_begin, "cd", 9);
+       },
        ErrorCode::message_framing},
-      {"part of no message", [](auto& peer) { peer.data(3, 0, "ab", 0); }, ErrorCode::message_framing},
-      {"end of no message", [](auto& peer) { peer.data(3, flag::msg_end, "ab", 0); }, ErrorCode::message_framing},
+      {"part of no message", [](auto& peer) { peer.data(3, 0, "ab", 0); },
+       ErrorCode::message_framing},
+      {"end of no message", [](auto& peer) { peer.data(3, flag::msg_end, "ab", 0); },
+       ErrorCode::message_framing},
       {"too short", [](auto& peer) { peer.data(3, kWhole, "ab", 3); }, ErrorCode::message_framing},
       {"too long", [](auto& peer) { peer.data(3, kWhole, "ab", 1); }, ErrorCode::message_framing},
       {"too long in parts",
-       [](auto& peer) { peer.data(3, flag::msg_begin, "ab", 3); peer.data(3, flag::msg_end, "cd", 0); },
+       [](auto& peer) {
+         peer.data(3, flag::msg_begin, "ab", 3);
+         peer.data(3, flag::msg_end, "cd", 0);
+       },
        ErrorCode::message_framing},
       {"whole without MSG_END", [](auto& peer) { peer.data(3, flag::msg_begin, "ab", 2); },
        ErrorCode::message_framing},
-      {"empty first part", [](auto& peer) { peer.data(3, flag::msg_begin, "", 2); }, ErrorCode::message_framing},
+      {"empty first part", [](auto& peer) { peer.data(3, flag::msg_begin, "", 2); },
+       ErrorCode::message_framing},
       {"empty part",
-       [](auto& peer) { peer.data(3, flag::msg_begin, "a", 3); peer.data(3, 0, "", 0); },
+       [](auto& peer) {
+         peer.data(3, flag::msg_begin, "a", 3);
+         peer.data(3, 0, "", 0);
+       },
        ErrorCode::message_framing},
       {"empty last part",
-       [](auto& peer) { peer.data(3, flag::msg_begin, "a", 2); peer.data(3, flag::msg_end, "", 0); },
+       [](auto& peer) {
+         peer.data(3, flag::msg_begin, "a", 2);
+         peer.data(3, flag::msg_end, "", 0);
+       },
        ErrorCode::message_framing},
       {"DATA of nothing", [](auto& peer) { peer.data(3, 0, "", 0); }, ErrorCode::message_framing},
-      {"END_STREAM in a message", [](auto& peer) { peer.data(3, flag::msg_begin | flag::end_stream, "a", 2); },
+      {"END_STREAM in a message",
+       [](auto& peer) { peer.data(3, flag::msg_begin | flag::end_stream, "a", 2); },
        ErrorCode::message_framing},
       {"bare END_STREAM in a message",
-       [](auto& peer) { peer.data(3, flag::msg_begin, "a", 2); peer.data(3, flag::end_stream, "", 0); },
+       [](auto& peer) {
+         peer.data(3, flag::msg_begin, "a", 2);
+         peer.data(3, flag::end_stream, "", 0);
+       },
        ErrorCode::message_framing},
       {"DATA after END_STREAM",
-       [](auto& peer) { peer.data(3, flag::end_stream, "", 0); peer.data(3, kWhole, "a", 1); },
+       [](auto& peer) {
+         peer.data(3, flag::end_stream, "", 0);
+         peer.data(3, kWhole, "a", 1);
+       },
        ErrorCode::message_framing},
       {"END_STREAM twice",
-       [](auto& peer) { peer.data(3, flag::end_stream, "", 0); peer.data(3, flag::end_stream, "", 0); },
+       [](auto& peer) {
+         peer.data(3, flag::end_stream, "", 0);
+         peer.data(3, flag::end_stream, "", 0);
+       },
        ErrorCode::message_framing},
       {"START with a part too long", [](auto& peer) { peer.start(5, 1, kBidi, kWhole, "abc", 2); },
        ErrorCode::message_framing},
@@ -244,7 +300,9 @@ TEST_F(IpcHostile, HalfAFrameHoldsNobodyElseUp) {
 
 TEST_F(IpcHostile, NoiseHarmsNobodyElse) {
   std::mt19937 random(20'240'601);  // NOLINT: the same noise each time
-  const auto below = [&](size_t bound) { return std::uniform_int_distribution<size_t>(0, bound - 1)(random); };
+  const auto below = [&](size_t bound) {
+    return std::uniform_int_distribution<size_t>(0, bound - 1)(random);
+  };
   const auto byte = [&] { return static_cast<uint8_t>(below(256)); };
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(1);
   int rounds = 0;
@@ -271,7 +329,8 @@ TEST_F(IpcHostile, NoiseHarmsNobodyElse) {
   ASSERT_TRUE(daemon.process().running()) << "the daemon died";
   EXPECT_TRUE(eventually([&] {
     return query(bystander.connection(), "status")["connections"] == 1;
-  })) << rounds << " rounds: " << query(bystander.connection(), "status");
+  })) << rounds
+      << " rounds: " << query(bystander.connection(), "status");
 }
 
 }  // namespace

@@ -340,8 +340,8 @@ TEST_F(Ipc, PeerThatReportsAnErrorIsGone) {
 
 TEST_F(Ipc, SmallestFramesCarryLargeMessages) {
   const PeerServer server;
-  const auto connection = daemon.dial(
-      {.call_window = 65'536, .connection_window = 65'536, .max_frame = 4096});
+  const auto connection =
+      daemon.dial({.call_window = 65'536, .connection_window = 65'536, .max_frame = 4096});
   const ChannelId channel = connection->open_channel(server.address());
   const std::string payload = pattern(3'000'000);
   const auto result = connection->unary(channel, kUnary, saying(payload));

@@ -80,17 +80,13 @@ inline nlohmann::json query(Connection& connection, const std::string& what) {
 }
 
 /// Whether the daemon holds no call, in either direction.
-inline bool no_calls(Connection& connection) {
-  return query(connection, "calls")["calls"].empty();
-}
+inline bool no_calls(Connection& connection) { return query(connection, "calls")["calls"].empty(); }
 
 #define EXPECT_STATUS(expected, status) \
-  EXPECT_EQ(legate::client::name(expected), legate::client::name((status).code)) \
-      << describe(status)
+  EXPECT_EQ(legate::client::name(expected), legate::client::name((status).code)) << describe(status)
 
 #define ASSERT_STATUS(expected, status) \
-  ASSERT_EQ(legate::client::name(expected), legate::client::name((status).code)) \
-      << describe(status)
+  ASSERT_EQ(legate::client::name(expected), legate::client::name((status).code)) << describe(status)
 
 /// A daemon, a connection, and a channel to a PeerServer in this process.
 struct Outgoing : testing::Test {

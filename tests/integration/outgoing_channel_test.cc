@@ -45,7 +45,7 @@ TEST_F(OutgoingChannel, UnknownChannelIsFailedPrecondition) {
 
 TEST_F(OutgoingChannel, BadTargetsAreRefusedAndTheirCallsToo) {
   for (const std::string& target : {std::string(), std::string("a b"), std::string("a\nb"),
-                                   std::string("a\0b", 3), std::string("\xff")}) {
+                                    std::string("a\0b", 3), std::string("\xff")}) {
     SCOPED_TRACE(testing::PrintToString(target));
     const ChannelId bad = connection->open_channel(target);
     EXPECT_STATUS(Code::invalid_argument, connection->wait(bad).status);

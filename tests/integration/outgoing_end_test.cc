@@ -52,9 +52,8 @@ TEST_F(OutgoingEnd, DeadlineBeforeConnecting) {
   BlackHole hole;
   hole.listen();
   const ChannelId lost = connection->open_channel(hole.address());
-  expect_deadline([&](const auto& options) {
-    return connection->unary(lost, kUnary, "", options).status;
-  });
+  expect_deadline(
+      [&](const auto& options) { return connection->unary(lost, kUnary, "", options).status; });
 }
 
 TEST_F(OutgoingEnd, DeadlineWhileWaitingForReady) {
@@ -194,7 +193,8 @@ TEST_F(OutgoingEnd, WaitForReadySucceedsOnceTheServerIsThere) {
   const ChannelId late = connection->open_channel(address);
   EXPECT_STATUS(Code::unavailable, connection->unary(late, kUnary, "").status);
   const auto call = connection->start_call(
-      late, kUnary, {.shape = Shape::unary, .timeout = kPatience, .wait_for_ready = true}, "", true);
+      late, kUnary, {.shape = Shape::unary, .timeout = kPatience, .wait_for_ready = true}, "",
+      true);
   const PeerServer born(address);
   EXPECT_STATUS(Code::ok, call->finish());
 }
@@ -204,9 +204,8 @@ TEST_F(OutgoingEnd, ServerKilledWhileItHangsIsUnavailable) {
   const ChannelId doomed = connection->open_channel(victim.address);
   Command command = hanging();
   command.set_response_count(2);
-  const auto streaming =
-      connection->start_call(doomed, kServerStream, {.shape = Shape::server_streaming},
-                             command.SerializeAsString(), true);
+  const auto streaming = connection->start_call(
+      doomed, kServerStream, {.shape = Shape::server_streaming}, command.SerializeAsString(), true);
   const auto writing =
       connection->start_call(doomed, kClientStream, {.shape = Shape::client_streaming}, "");
   ASSERT_TRUE(streaming->read() && streaming->read());

@@ -134,8 +134,7 @@ TEST_F(OutgoingFlow, ManyReadersThatDoNotReadStayWithinTheBudget) {
   command.set_response_size(kMessageSize);
   std::vector<std::shared_ptr<Call>> calls;
   for (int i = 0; i < 30; ++i) {
-    calls.push_back(other->start_call(to_server, kServerStream,
-                                      {.shape = Shape::server_streaming},
+    calls.push_back(other->start_call(to_server, kServerStream, {.shape = Shape::server_streaming},
                                       command.SerializeAsString(), true));
   }
   const auto admin = small.dial();

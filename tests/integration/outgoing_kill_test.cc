@@ -28,11 +28,16 @@ struct OutgoingKill : Outgoing {
                                        const Command& command,
                                        const std::vector<std::string>& more = {}) {
     std::vector<std::string> arguments{program("legatectl"),
-                                       "--socket", daemon.socket(),
-                                       "call",     server.address(),
-                                       method,     "--shape",
-                                       shape,      "--out",
-                                       "hex",      "--hex",
+                                       "--socket",
+                                       daemon.socket(),
+                                       "call",
+                                       server.address(),
+                                       method,
+                                       "--shape",
+                                       shape,
+                                       "--out",
+                                       "hex",
+                                       "--hex",
                                        hex(command.SerializeAsString())};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return std::make_unique<ChildProcess>(arguments, errors);
@@ -111,8 +116,7 @@ TEST_F(OutgoingKill, WhileItWritesToAServerThatDoesNotRead) {
 }
 
 TEST_F(OutgoingKill, InMidBidi) {
-  const auto process =
-      victim(kBidi, "bidi", hanging(), {"--data", "", "--data", ""});
+  const auto process = victim(kBidi, "bidi", hanging(), {"--data", "", "--data", ""});
   ASSERT_TRUE(eventually([&] { return server.calls_seen() == 1; }));
   expect_forgotten(*process);
 }

@@ -71,8 +71,9 @@ TEST_F(OutgoingMetadata, PassesInRequests) {
 TEST_F(OutgoingMetadata, PassesInHeadersAndTrailers) {
   Command command;
   const std::vector<std::pair<std::string, std::string>> sent = {
-      {"x-a", "1"},        {"x-a", "2"},          {"x-empty", ""},
-      {"x-all-bin", all_bytes()}, {"x-empty-bin", ""}, {"x-long", std::string(8192, 'v')}};
+      {"x-a", "1"},        {"x-a", "2"},
+      {"x-empty", ""},     {"x-all-bin", all_bytes()},
+      {"x-empty-bin", ""}, {"x-long", std::string(8192, 'v')}};
   for (const auto& [key, value] : sent) {
     add_header(command, key, value);
     add_trailer(command, "t" + key, value);
@@ -129,19 +130,35 @@ TEST_F(OutgoingMetadata, IllegalKeysAreRefused) {
 }
 
 TEST_F(OutgoingMetadata, IllegalValuesAreRefused) {
-  for (const std::string& value : {std::string("a\nb"), std::string("a\rb"), std::string("tab\t"),
-                                  std::string("\0", 1), std::string("\x7f"), std::string("\xff"),
-                                  std::string("\xc3\xbc")}) {
+  for (const std::string& value :
+       {std::string("a\nb"), std::string("a\rb"), std::string("tab\t"), std::string("\0", 1),
+        std::string("\x7f"), std::string("\xff"), std::string("\xc3\xbc")}) {
     expect_refused({{"x-value", value}}, Code::invalid_argument, "\"x-value\"");
   }
 }
 
 TEST_F(OutgoingMetadata, ReservedKeysAreRefused) {
-  for (const std::string key :
-       {":path", ":authority", ":anything", "grpc-timeout", "grpc-status", "grpc-message",
-        "grpc-encoding", "grpc-accept-encoding", "grpc-status-details-bin", "grpc-internal-x",
-        "grpc-", "content-type", "te", "user-agent", "host", "connection", "content-length",
-        "transfer-encoding", "upgrade", "keep-alive", "proxy-connection"}) {
+  for (const std::string key : {":path",
+                                ":authority",
+                                ":anything",
+                                "grpc-timeout",
+                                "grpc-status",
+                                "grpc-message",
+                                "grpc-encoding",
+                                "grpc-accept-encoding",
+                                "grpc-status-details-bin",
+                                "grpc-internal-x",
+                                "grpc-",
+                                "content-type",
+                                "te",
+                                "user-agent",
+                                "host",
+                                "connection",
+                                "content-length",
+                                "transfer-encoding",
+                                "upgrade",
+                                "keep-alive",
+                                "proxy-connection"}) {
     expect_refused({{key, "1"}}, Code::invalid_argument, "\"" + key + "\"");
   }
 }
@@ -156,7 +173,8 @@ TEST_F(OutgoingMetadata, GrpcKeysForApplicationsMayBeSet) {
 
 TEST_F(OutgoingMetadata, ListOfJustTheLimitPasses) {
   Metadata metadata;
-  for (int i = 0; i < 8; ++i) metadata.emplace_back("x-" + std::to_string(i), std::string(8189, 'v'));
+  for (int i = 0; i < 8; ++i)
+    metadata.emplace_back("x-" + std::to_string(i), std::string(8189, 'v'));
   const auto result = unary(Command(), {.metadata = metadata});  // 65,536 bytes
   EXPECT_STATUS(Code::ok, result.status);
   metadata.front().second += 'v';

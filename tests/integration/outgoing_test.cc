@@ -66,9 +66,9 @@ TEST_P(OutgoingTo, UnaryGivesHeadersReplyAndTrailers) {
 }
 
 TEST_P(OutgoingTo, ClientStreamGathersEveryMessageInOrder) {
-  const auto call = connection->start_call(channel, kClientStream,
-                                           {.shape = Shape::client_streaming},
-                                           with_metadata().SerializeAsString());
+  const auto call =
+      connection->start_call(channel, kClientStream, {.shape = Shape::client_streaming},
+                             with_metadata().SerializeAsString());
   for (const char* word : {" big", " wide", " world"}) EXPECT_TRUE(call->write(saying(word)));
   call->writes_done();
   const auto reply = call->read();
@@ -84,9 +84,9 @@ TEST_P(OutgoingTo, ClientStreamGathersEveryMessageInOrder) {
 TEST_P(OutgoingTo, ServerStreamGivesEveryReplyInOrder) {
   Command command = with_metadata();
   command.set_response_count(100);
-  const auto call = connection->start_call(channel, kServerStream,
-                                           {.shape = Shape::server_streaming},
-                                           command.SerializeAsString(), true);
+  const auto call =
+      connection->start_call(channel, kServerStream, {.shape = Shape::server_streaming},
+                             command.SerializeAsString(), true);
   for (uint32_t i = 0; i < 100; ++i) {
     const auto reply = call->read();
     ASSERT_TRUE(reply) << "no reply " << i << ": " << describe(call->finish());
@@ -150,7 +150,8 @@ TEST_P(OutgoingTo, StatusDetailsAreByteExact) {
   EXPECT_STATUS(Code::failed_precondition, result.status);
   ASSERT_TRUE(result.status.details);
   EXPECT_EQ(command.status_details(), *result.status.details);
-  EXPECT_THAT(result.status.trailers, testing::Not(Contains(Pair("grpc-status-details-bin", testing::_))))
+  EXPECT_THAT(result.status.trailers,
+              testing::Not(Contains(Pair("grpc-status-details-bin", testing::_))))
       << "details are told once";
 }
 
@@ -158,9 +159,9 @@ TEST_P(OutgoingTo, StatusAfterRepliesComesAfterThem) {
   Command command;
   command.set_status_code(10);
   command.set_response_count(5);
-  const auto call = connection->start_call(channel, kServerStream,
-                                           {.shape = Shape::server_streaming},
-                                           command.SerializeAsString(), true);
+  const auto call =
+      connection->start_call(channel, kServerStream, {.shape = Shape::server_streaming},
+                             command.SerializeAsString(), true);
   size_t replies = 0;
   while (call->read()) ++replies;
   EXPECT_EQ(5U, replies);
@@ -210,8 +211,8 @@ TEST_F(OutgoingMessages, EveryLengthGoesThereAndBack) {
   for (const size_t length : kLengths) {
     SCOPED_TRACE(length);
     const std::string message = pattern(length);
-    const auto call = connection->start_call(channel, EchoServer::kEcho, {.shape = Shape::unary},
-                                             message, true);
+    const auto call =
+        connection->start_call(channel, EchoServer::kEcho, {.shape = Shape::unary}, message, true);
     const auto reply = call->read();
     ASSERT_TRUE(reply) << describe(call->finish());
     EXPECT_TRUE(message == *reply) << "got " << reply->size() << " bytes";

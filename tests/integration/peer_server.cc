@@ -98,8 +98,7 @@ class Script {
     if (deadline == std::chrono::system_clock::time_point::max()) return;
     const auto left = deadline - std::chrono::system_clock::now();
     context_.AddInitialMetadata(
-        "x-deadline-ms",
-        std::to_string(std::chrono::duration_cast<milliseconds>(left).count()));
+        "x-deadline-ms", std::to_string(std::chrono::duration_cast<milliseconds>(left).count()));
   }
 
   bool delay() { return wait_cancelled(milliseconds(first_.delay_ms())); }

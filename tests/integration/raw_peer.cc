@@ -121,8 +121,7 @@ std::optional<OwnFrame> RawPeer::receive() {
       OwnFrame own{.header = frame.header, .meta = {}, .payload = {}};
       own.meta.resize(frame.meta.size() / 8);
       if (!own.meta.empty()) std::memcpy(own.meta.data(), frame.meta.data(), frame.meta.size());
-      own.payload.assign(reinterpret_cast<const char*>(frame.payload.data()),
-                         frame.payload.size());
+      own.payload.assign(reinterpret_cast<const char*>(frame.payload.data()), frame.payload.size());
       input_.erase(input_.begin(), input_.end() - static_cast<ptrdiff_t>(rest.size()));
       return own;
     }

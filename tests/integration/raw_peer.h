@@ -3,12 +3,20 @@
 
 #include <cstdint>
 #include <optional>
+#include <ostream>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "cpp-client/socket.h"
 #include "ipc-schema/cpp/frame.h"
+
+namespace legate::ipc {
+
+/// So that a failing test shows the name.
+inline void PrintTo(ErrorCode code, std::ostream* out) { *out << EnumNameErrorCode(code); }
+
+}  // namespace legate::ipc
 
 namespace legated::test {
 

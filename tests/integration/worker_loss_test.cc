@@ -1,7 +1,10 @@
 // Workers that die or give calls back: what they had accepted ends once, what they had not goes on.
+#include <algorithm>
+#include <atomic>
 #include <csignal>
 
 #include "tests/integration/calls.h"
+#include "tests/integration/raw_peer.h"
 
 namespace legated::test {
 namespace {
@@ -137,47 +140,66 @@ TEST(WorkerKilled, WhatItHadNotAcceptedGoesToAnother) {
   expect_all_quiet(daemon);
 }
 
+/// A worker that writes its frames itself; 1 is its server, 3 its lease.
+struct RawWorker {
+  RawWorker(const DaemonProcess& daemon, const std::string& method) : peer(daemon.socket()) {
+    peer.greet();
+    peer.builder().Finish(CreateListenDirect(peer.builder(), "127.0.0.1:0"));
+    peer.send({.call_id = 1, .type = FrameType::listen}, {}, true);
+    const auto listening = peer.receive(FrameType::listening, 1);
+    if (!listening) throw std::runtime_error("no LISTENING");
+    address = listening->as<legate::ipc::Listening>().address()->str();
+    auto& fbb = peer.builder();
+    fbb.Clear();
+    const auto name = fbb.CreateString(method);
+    const auto methods = fbb.CreateVector(&name, 1);
+    fbb.Finish(legate::ipc::CreateRegister(fbb, 1, methods, 4));
+    peer.send({.call_id = 3, .type = FrameType::register_methods}, {}, true);
+    peer.send({.call_id = 5, .type = FrameType::serve, .aux = 1});
+  }
+  RawPeer peer;
+  std::string address;
+};
+
 TEST(WorkerKilled, AtEachPhaseOfACall) {
   const DaemonProcess daemon({"inbound.hold=100ms"});
   enum Phase { kOffered, kAccepted, kHeaders, kMidMessage, kMessage, kStatus };
   for (const Phase phase : {kOffered, kAccepted, kHeaders, kMidMessage, kMessage, kStatus}) {
     SCOPED_TRACE(phase);
-    ManualWorker worker(daemon, {"*"}, 4);
-    ClientCall call(connect(worker.address), kBidi);
+    std::optional<RawWorker> worker(std::in_place, daemon, "*");
+    ClientCall call(connect(worker->address), kBidi);
     call.send(command("request"));
-    const auto dispatch = worker.take();
-    ASSERT_NE(dispatch, nullptr);
-    if (phase >= kAccepted) dispatch->accept();
-    if (phase >= kHeaders) {
-      EXPECT_TRUE(dispatch->send_headers({{"x-phase", std::to_string(phase)}}));
-      EXPECT_TRUE(eventually([&] { return call.have_headers(); }));
+    const auto start = worker->peer.receive(FrameType::start, 2);
+    ASSERT_TRUE(start.has_value()) << worker->peer.last_problem();
+    const auto data = [&](uint8_t flags, size_t bytes, uint32_t length) {
+      EXPECT_TRUE(worker->peer.data(2, flags, std::string(bytes, '\0'), length));
+    };
+    auto& fbb = worker->peer.builder();
+    switch (phase) {
+      case kOffered: break;
+      case kAccepted: worker->peer.send({.call_id = 2, .type = FrameType::accept}); break;
+      case kHeaders:
+        fbb.Clear();
+        fbb.Finish(legate::ipc::CreateHeaders(fbb));
+        worker->peer.send({.call_id = 2, .type = FrameType::headers}, {}, true);
+        EXPECT_TRUE(eventually([&] { return call.have_headers(); }));
+        break;
+      case kMidMessage: data(legate::ipc::flag::msg_begin, 1000, 2000); break;
+      case kMessage:
+        data(legate::ipc::flag::whole_message, 0, 0);
+        EXPECT_TRUE(eventually([&] { return call.replies().size() == 1; }));
+        break;
+      case kStatus:
+        fbb.Clear();
+        fbb.Finish(legate::ipc::CreateStatusDirect(fbb, 10, "before the end"));
+        worker->peer.send({.call_id = 2, .type = FrameType::status}, {}, true);
     }
-    // Longer than the window and the daemon's memory lets through at once, so only a part goes.
-    if (phase == kMidMessage) {
-      ClientCall blocker(connect(worker.address), kBidi, {.paused = true});
-      EXPECT_TRUE(dispatch->post(std::string(4 << 20, 'm')));
-    }
-    if (phase == kMessage) {
-      EXPECT_TRUE(dispatch->write(Reply().SerializeAsString()));
-      EXPECT_TRUE(eventually([&] { return call.replies().size() == 1; }));
-    }
-    if (phase == kStatus) dispatch->finish(make_status(Code::aborted, "before the end"));
-    worker.connection->close(std::chrono::milliseconds(phase == kMidMessage ? 0 : 1000));
+    worker.reset();  // the socket is closed without a word, as when the process is killed
     const auto status = call.wait();
-    if (phase == kStatus) {
-      EXPECT_EQ(status.error_code(), grpc::StatusCode::ABORTED) << describe(status);
-    } else {
-      EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE) << describe(status);
-    }
-    if (phase == kMidMessage) {
-      EXPECT_TRUE(call.replies().empty());
-    }
-    if (phase == kMessage) {
-      EXPECT_EQ(call.replies().size(), 1u);
-    }
-    if (phase >= kHeaders && phase != kStatus) {
-      EXPECT_EQ(call.header("x-phase"), std::vector<std::string>{std::to_string(phase)});
-    }
+    EXPECT_EQ(status.error_code(),
+              phase == kStatus ? grpc::StatusCode::ABORTED : grpc::StatusCode::UNAVAILABLE)
+        << describe(status);
+    EXPECT_EQ(call.replies().size(), phase == kMessage ? 1u : 0u);
   }
   expect_all_quiet(daemon);
 }
@@ -248,12 +270,14 @@ TEST(Reject, WaitsForTheOnlyOtherWorkerToBeFree) {
   ClientCall occupying(channel, kUnary);
   occupying.send(command()).half_close();
   const auto occupied = busy.take();
-  const ManualWorker picky(daemon, {"*"}, 1, busy.address,
-                           [](const Dispatched& call) { call->reject(); });
+  std::atomic<int> rejected = 0;
+  const ManualWorker picky(daemon, {"*"}, 1, busy.address, [&](const Dispatched& call) {
+    ++rejected;
+    call->reject();
+  });
   ClientCall call(channel, kUnary);
   call.send(command()).half_close();
-  EXPECT_TRUE(eventually(
-      [&] { return ask(*busy.connection, "workers")["servers"][0]["leases"].dump().find("\"dispatched\":1,\"methods\":[\"*\"],\"name\":\"manual-worker\"") != std::string::npos; }));
+  EXPECT_TRUE(eventually([&] { return rejected == 1; }));
   EXPECT_FALSE(call.done());
   occupied->finish(make_status(Code::aborted, "first"));
   busy.take()->finish(make_status(Code::data_loss, "second"));
@@ -262,15 +286,15 @@ TEST(Reject, WaitsForTheOnlyOtherWorkerToBeFree) {
 }
 
 TEST(Reject, AfterAcceptIsAProtocolError) {
-  const DaemonProcess daemon;
-  ManualWorker worker(daemon, {"*"}, 1);
+  const DaemonProcess daemon({"inbound.hold=100ms"});
+  RawWorker worker(daemon, "*");
   ClientCall call(connect(worker.address), kUnary);
   call.send(command()).half_close();
-  const auto dispatch = worker.take();
-  dispatch->accept();
-  EXPECT_FALSE(dispatch->reject());
-  dispatch->finish(make_status(Code::aborted, "kept"));
-  EXPECT_EQ(call.wait().error_code(), grpc::StatusCode::ABORTED);
+  ASSERT_TRUE(worker.peer.receive(FrameType::start, 2).has_value());
+  worker.peer.send({.call_id = 2, .type = FrameType::accept});
+  worker.peer.send({.call_id = 2, .type = FrameType::reject});
+  EXPECT_EQ(worker.peer.error(), ErrorCode::unexpected_frame);
+  EXPECT_EQ(call.wait().error_code(), grpc::StatusCode::UNAVAILABLE);
 }
 
 }  // namespace

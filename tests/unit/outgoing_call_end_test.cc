@@ -64,7 +64,8 @@ TEST_F(OutgoingCallEndTest, CancelledIsNeverOkSinceTheAnswerWasDropped) {
   EXPECT_TRUE(call_->take_work(true).unary);
   call_->on_cancel();
   EXPECT_TRUE(call_->take_work(true).cancel);
-  call_->on_unary(false, 7, kRemoteOk);
+  call_->on_unary(false, 7);
+  call_->on_status(kRemoteOk);
   expect_end(StatusCode::cancelled, Origin::app);
 }
 

@@ -223,7 +223,7 @@ class Simulation {
     }
     if (work.unary) {
       ASSERT_FALSE(started_ || work.sends() || work.receive_message);
-      started_ = unary_ = half_close_taken_ = true;
+      started_ = unary_ = receiving_ = status_due_ = half_close_taken_ = true;
       ASSERT_EQ(to_grpc_.size(), 1u);
       to_grpc_.pop_front();
     }
@@ -267,7 +267,7 @@ class Simulation {
   }
 
   void complete_receive() {
-    if (!receiving_) return;
+    if (!receiving_ || unary_) return;
     if (!answers_.empty() && !(cancelled_ && random_.one_in(2)) && (!over_ || taken_)) {
       receiving_ = taken_ = false;
       return deliver_one();
@@ -302,18 +302,25 @@ class Simulation {
     call_.on_status({grpc_code_, "remote", Origin::remote, {}});
   }
 
+  // Headers and the message, or none, complete as one batch.
   void complete_unary() {
-    unary_ = false;
+    if (!unary_) return;
+    const bool message = !answers_.empty() && !(cancelled_ && random_.one_in(2)) && (!over_ || taken_);
+    if (!message && !over_ && !remote_done()) return;
+    unary_ = receiving_ = taken_ = false;
     headers_came_ = true;
     std::optional<uint32_t> length;
-    if (!answers_.empty() && !(cancelled_ && random_.one_in(2))) length = answers_.front();
-    const bool dropped = !decided_.empty() || peer_lost_;
-    grpc_ends(cancelled_ && !random_.one_in(4) ? StatusCode::cancelled : remote_code_);
-    if (length && grpc_code_ == StatusCode::ok) {
+    if (message) {
+      length = answers_.front();
+      answers_.pop_front();
       ++delivered_;
-      if (!dropped) from_grpc_.push_back(*length);
+      if (!data_dropped_ && !peer_lost_ && (decided_.empty() || decided_ == kByGrpc)) {
+        from_grpc_.push_back(*length);
+      }
+    } else {
+      null_came_ = true;
     }
-    call_.on_unary(random_.one_in(2), length, {grpc_code_, "remote", Origin::remote, {}});
+    call_.on_unary(random_.one_in(2), length);
   }
 
   void grpc_ends(StatusCode code) {

@@ -32,7 +32,8 @@ TEST_F(OutgoingCallTest, AWholeRequestOfAUnaryCallIsOneBatch) {
   const OutgoingWork work = call_->take_work(true);
   EXPECT_TRUE(work.unary);
   EXPECT_FALSE(work.sends() || work.receive_message || work.cancel);
-  call_->on_unary(false, 7, kRemoteOk);
+  call_->on_unary(false, 7);
+  call_->on_status(kRemoteOk);
   EXPECT_EQ(call_->next_frame(kPlenty), Frame::headers);
   call_->on_headers_written();
   EXPECT_EQ(call_->next_frame(kPlenty), Frame::data);

@@ -1,0 +1,159 @@
+// The daemon at rest does nothing.
+
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <numeric>
+#include <sstream>
+#include <thread>
+
+#include "tests/integration/outgoing.h"
+#include "tests/integration/raw_peer.h"
+
+namespace legated::test {
+namespace {
+
+using std::chrono::seconds;
+
+/// How often threads of the process went to sleep by themselves: each waking is at least a system
+/// call.
+uint64_t sleeps(pid_t pid) {
+  uint64_t sum = 0;
+  const std::string tasks = "/proc/" + std::to_string(pid) + "/task";
+  for (const auto& task : std::filesystem::directory_iterator(tasks)) {
+    std::ifstream file(task.path() / "status");
+    std::string word;
+    while (file >> word) {
+      uint64_t count = 0;
+      if (word == "voluntary_ctxt_switches:" && file >> count) sum += count;
+    }
+  }
+  return sum;
+}
+
+/// Processor time of the process, in ticks of 10 ms.
+uint64_t ticks(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+  std::string line;
+  std::getline(file, line);
+  std::istringstream fields(line.substr(line.rfind(')') + 2));
+  std::vector<std::string> values{std::istream_iterator<std::string>(fields), {}};
+  return std::stoull(values[11]) + std::stoull(values[12]);
+}
+
+/// What the process does in `time` once it has come to rest, which it must in time.
+struct Rest {
+  uint64_t sleeps;
+  uint64_t ticks;
+};
+Rest watch(pid_t pid, std::chrono::milliseconds time) {
+  const uint64_t sleeps_before = sleeps(pid);
+  const uint64_t ticks_before = ticks(pid);
+  std::this_thread::sleep_for(time);  // this is the measurement, not a wait for something
+  return {sleeps(pid) - sleeps_before, ticks(pid) - ticks_before};
+}
+
+bool sanitized() { return std::getenv("LEGATED_SANITIZER") != nullptr; }
+
+struct Idle : Outgoing {
+  pid_t pid() { return daemon.process().pid(); }
+
+  void expect_no_spin(const char* after) {
+    const Rest rest = watch(pid(), seconds(1));
+    EXPECT_LE(rest.ticks, 1U) << "the daemon is busy after " << after;
+    if (!sanitized()) EXPECT_LE(rest.sleeps, 20U) << "the daemon wakes up after " << after;
+  }
+};
+
+TEST_F(Idle, DaemonThatNobodyUsesSleeps) {
+  if (sanitized()) GTEST_SKIP() << "a sanitizer's own threads wake up";
+  const Rest rest = watch(pid(), seconds(3));
+  EXPECT_LE(rest.sleeps, 3U);
+  EXPECT_EQ(0U, rest.ticks);
+}
+
+TEST_F(Idle, ConnectionsChannelsAndPortsCostNothing) {
+  if (sanitized()) GTEST_SKIP() << "a sanitizer's own threads wake up";
+  const Worker worker(daemon);
+  const auto caller = stub(worker.address);
+  grpc::ClientContext context;
+  Reply reply;
+  ASSERT_TRUE(caller->Unary(&context, Command(), &reply).ok());
+  ASSERT_STATUS(Code::ok, unary(Command()).status);
+  // gRPC settles: timers of the connections' beginning, windows it tries out.
+  EXPECT_TRUE(eventually([&] { return watch(pid(), milliseconds(500)).sleeps <= 1; }));
+  const Rest rest = watch(pid(), seconds(5));
+  EXPECT_LE(rest.sleeps, 5U);
+  EXPECT_LE(rest.ticks, 1U);
+}
+
+TEST_F(Idle, NothingSpinsAfterAClientVanished) {
+  {
+    RawPeer peer(daemon.socket());
+    ASSERT_NO_FATAL_FAILURE(peer.greet());
+    Command command;
+    command.set_hang(true);
+    peer.open_channel(1, server.address());
+    peer.start(3, 1, kBidi, legate::ipc::flag::whole_message, command.SerializeAsString());
+    ASSERT_TRUE(eventually([&] { return server.calls_seen() == 1; }));
+  }
+  ASSERT_TRUE(eventually([&] { return no_calls(*connection); }));
+  expect_no_spin("a client vanished");
+}
+
+TEST_F(Idle, NothingSpinsWhileAClientReadsNothing) {
+  RawPeer peer(daemon.socket());
+  ASSERT_NO_FATAL_FAILURE(peer.greet({.call_window = 1U << 30, .connection_window = 1U << 30}));
+  Command command;
+  command.set_response_count(1000);
+  command.set_response_size(100'000);
+  peer.open_channel(1, server.address());
+  peer.start(3, 1, kServerStream, legate::ipc::flag::whole_message | legate::ipc::flag::end_stream,
+             command.SerializeAsString());
+  const auto held = [&] {
+    return query(*connection, "status")["sessions"][1]["memory"].get<uint64_t>();
+  };
+  ASSERT_TRUE(eventually([&] { return held() > 100'000; }));
+  ASSERT_TRUE(eventually([&] { return watch(pid(), milliseconds(200)).ticks == 0; }));
+  expect_no_spin("a client stopped reading");
+}
+
+TEST_F(Idle, NothingSpinsAfterHalfAFrame) {
+  RawPeer peer(daemon.socket());
+  ASSERT_NO_FATAL_FAILURE(peer.greet());
+  peer.send("half");
+  EXPECT_TRUE(connection->ping());
+  expect_no_spin("half a frame");
+}
+
+TEST_F(Idle, NothingSpinsAfterAServerVanished) {
+  {
+    const PeerServer gone;
+    const ChannelId to_gone = connection->open_channel(gone.address());
+    ASSERT_STATUS(Code::ok, connection->unary(to_gone, kUnary, "").status);
+  }
+  ASSERT_TRUE(eventually([&] { return watch(pid(), milliseconds(200)).ticks == 0; }));
+  expect_no_spin("a server vanished");
+}
+
+TEST_F(Idle, NothingSpinsAfterAWorkerVanished) {
+  std::string address;
+  {
+    ChildProcess worker({program("peer-worker"), "--socket", daemon.socket()});
+    const std::string line = worker.line();
+    ASSERT_THAT(line, HasSubstr("listening "));
+    address = "127.0.0.1:" + line.substr(line.rfind(' ') + 1);
+    grpc::ClientContext context;
+    Reply reply;
+    ASSERT_TRUE(stub(address)->Unary(&context, Command(), &reply).ok());
+    worker.signal(SIGKILL);
+    EXPECT_EQ(128 + SIGKILL, worker.wait());
+  }
+  EXPECT_TRUE(eventually([&] { return query(*connection, "status")["connections"] == 1; }));
+  expect_no_spin("a worker vanished");
+}
+
+}  // namespace
+}  // namespace legated::test
