@@ -19,6 +19,7 @@ using legated::Origin;
 using legated::Status;
 namespace {
 
+constexpr std::chrono::seconds kLastWords{1};  // for statuses to be taken when the grace is over
 constexpr int kMaxQueries = 4;  // answers a connection may have open; each holds its text
 
 std::string new_epoch() {
@@ -180,14 +181,22 @@ void Daemon::begin_shutdown(const std::string& reason) {
 
 void Daemon::on_grace_over() {
   if (state_ == State::running || state_ == State::stopped) return;
+  if (!grace_is_over_) {
+    grace_is_over_ = true;
+    const Status status{StatusCode::unavailable,
+                        "legated is shutting down and shutdown.grace is over",
+                        Origin::daemon,
+                        {}};
+    inbound_.end_calls(status);
+    outbound_.drain();
+    outbound_.end_calls(status);
+    grace_.set(loop_.now() + kLastWords);
+    return;
+  }
+  // What is left waits for a peer that takes nothing.
   grace_.cancel();
-  const Status status{StatusCode::unavailable,
-                      "legated is shutting down and shutdown.grace is over",
-                      Origin::daemon,
-                      {}};
-  inbound_.end_calls(status);
-  outbound_.drain();
-  outbound_.end_calls(status);
+  inbound_.disconnect_clients();
+  for (const auto& [id, session] : sessions_) session->close("legated is shutting down");
 }
 
 void Daemon::go_on_with_shutdown() {

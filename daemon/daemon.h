@@ -64,6 +64,7 @@ class Daemon final : private SessionHost {
   size_t pending_hello_ = 0;
   uint32_t next_session_ = 1;
   State state_ = State::running;
+  bool grace_is_over_ = false;
   const Loop::Time started_;
   Timer grace_;
 };

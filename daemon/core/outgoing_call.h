@@ -75,12 +75,13 @@ class OutgoingCall {
 
   /// Whether the gRPC call was ever begun.
   bool started() const { return started_; }
+  /// Nothing the peer sends matters any more.
+  bool over() const { return status_.has_value() || cancelled_ || peer_lost_; }
   bool status_known() const { return status_.has_value(); }
   size_t messages_waiting() const { return to_peer_.waiting(); }
   FromPeer& from_peer() { return from_peer_; }
 
  private:
-  bool over() const { return status_.has_value() || cancelled_ || peer_lost_; }
   bool one_answer() const { return shape_ == Shape::unary || shape_ == Shape::client_streaming; }
   bool one_request() const { return shape_ == Shape::unary || shape_ == Shape::server_streaming; }
   void deliver(uint32_t length);

@@ -203,6 +203,10 @@ void Inbound::end_calls(const Status& status) {
   for (const auto& server : servers_) server->end_calls(status);
 }
 
+void Inbound::disconnect_clients() {
+  for (const auto& server : servers_) server->disconnect_clients();
+}
+
 void Inbound::on_closed(Server& server) {
   if (!server.address().empty()) log::info("server_closed", {{"address", server.address()}});
   for (auto& [session, servers] : held_) {

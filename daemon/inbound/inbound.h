@@ -30,6 +30,8 @@ class Inbound {
   void drain();
   /// Ends every call.
   void end_calls(const Status& status);
+  /// Closes every gRPC connection, whatever is under way.
+  void disconnect_clients();
   /// All servers have closed.
   bool idle() const { return servers_.empty(); }
 

@@ -64,6 +64,9 @@ class Server final : private CallOwner, private EndOfPass {
   /// Ends every call with this status.
   void end_calls(const Status& status);
 
+  /// Closes every connection; only after drain().
+  void disconnect_clients();
+
   size_t calls() const { return active_; }
   const Dispatcher& dispatcher() const { return dispatcher_; }
   const std::set<SessionId>& holders() const { return holders_; }
@@ -89,7 +92,6 @@ class Server final : private CallOwner, private EndOfPass {
   void place(ServerCall& call, Dispatcher::Enqueued result);
   void on_hold_over();
   void set_hold_timer();
-  void disconnect_clients();
   void on_shutdown(bool ok);
   void close_if_done();
 

@@ -121,7 +121,7 @@ std::optional<Violation> ClientCall::on_frame(const Frame& frame) {
 
 std::optional<Violation> ClientCall::on_part(const Frame& frame) {
   const Header& header = frame.header;
-  if (core_.status_known()) return std::nullopt;  // dropped
+  if (core_.over()) return std::nullopt;  // dropped
   if (header.type == FrameType::start && frame.payload.empty() && header.flags == 0)
     return std::nullopt;
   if (auto violation =
