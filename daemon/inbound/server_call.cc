@@ -26,6 +26,7 @@ ServerCall::ServerCall(Loop& loop, const Config& config, CallOwner& owner, Dispa
 }
 
 ServerCall::~ServerCall() {
+  if (debtor_ && *debtor_ != nullptr) messages_.release_all(**debtor_);
   if (queued_bytes_ > 0) owner_.unqueue(queued_bytes_);
   if (incoming_ != nullptr) grpc_byte_buffer_destroy(incoming_);
   grpc_call_details_destroy(&details_);
@@ -123,10 +124,8 @@ void ServerCall::on_closed(bool) {
 
 void ServerCall::on_sent(bool ok) {
   core_.on_sent(ok);
-  if (session_ != nullptr) {
-    messages_.on_batch_done(*session_);
-    return_credit();
-  }
+  if (debtor_ && *debtor_ != nullptr) messages_.on_batch_done(**debtor_);
+  if (session_ != nullptr) return_credit();
   loop_.queue_pump(*this);
 }
 
@@ -191,6 +190,7 @@ void ServerCall::start_sends(const IncomingWork& work) {
 
 void ServerCall::offer(Session& session, LeaseId lease, CallId lease_request) {
   session_ = &session;
+  debtor_ = session.handle();
   worker_ = session.id();
   lease_ = lease;
   lease_request_ = lease_request;
@@ -205,7 +205,7 @@ void ServerCall::offer(Session& session, LeaseId lease, CallId lease_request) {
 void ServerCall::leave_worker() {
   Session* const session = std::exchange(session_, nullptr);
   session->release(std::exchange(held_bytes_, 0));
-  messages_.release_all(*session);
+  // The answer may wait for a slow client long after its worker is done: its memory stays reserved.
   session->remove_call(call_id_, *this);
   owner_.on_slot_free(lease_);
 }

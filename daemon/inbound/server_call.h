@@ -126,6 +126,7 @@ class ServerCall final : public SessionCall, private EndOfPass {
   SendMetadata headers_;
   SendMetadata trailers_;
   PeerMessages messages_;
+  std::shared_ptr<Session* const> debtor_;  // whose budget pays for messages_
   int cancelled_ = 0;  // filled in by gRPC
 
   Operation<ServerCall, &ServerCall::on_request> request_done_{*this};

@@ -84,6 +84,7 @@ Session::Session(Loop& loop, const Config& config, SessionHost& host, SessionId 
 }
 
 Session::~Session() {
+  *handle_ = nullptr;
   if (fd_ < 0) return;
   loop_.unwatch(fd_);
   ::close(fd_);
@@ -433,7 +434,8 @@ void Session::build_frame(std::deque<SessionCall*>& ring) {
   SessionCall* const call = ring.front();
   ring.pop_front();
   const bool data_turn = &ring == &data_;
-  switch (call->ready(send_credit_.available())) {
+  // Data without credit of the connection is data all the same: it waits in its ring for WINDOW.
+  switch (call->ready(data_turn ? send_credit_.available() : UINT32_MAX)) {
     case SessionCall::Ready::nothing: call->in_ring_ = false; return;
     case SessionCall::Ready::data:
       if (data_turn) break;
@@ -550,6 +552,7 @@ void Session::shut(const std::string& reason) {
     call->in_ring_ = call->wants_memory_ = false;
     call->on_session_lost();
   }
+  *handle_ = nullptr;
   loop_.queue_flush(*this);
 }
 

@@ -11,6 +11,7 @@
 
 #include <chrono>
 #include <deque>
+#include <memory>
 #include <string>
 #include <unordered_map>
 
@@ -129,6 +130,8 @@ class Session final : private Watcher, private EndOfPass {
   [[nodiscard]] bool reserve(uint64_t bytes);
   void hold(uint64_t bytes) { memory_used_ += bytes; }
   void release(uint64_t bytes);
+  /// For those who may owe it memory when the session has gone: null from its end on.
+  std::shared_ptr<Session* const> handle() const { return handle_; }
   /// Whether another message may be read for this peer; when not, the call hears on_memory() once.
   bool may_receive(SessionCall& call);
 
@@ -171,6 +174,7 @@ class Session final : private Watcher, private EndOfPass {
   const Config& config_;
   SessionHost& host_;
   const SessionId id_;
+  const std::shared_ptr<Session*> handle_ = std::make_shared<Session*>(this);
   int fd_;
   Peer peer_;
   State state_ = State::hello;

@@ -2,7 +2,7 @@
 #include <grpc/grpc_security.h>
 #include <grpc/support/time.h>
 
-#include <algorithm>
+#include <cstring>
 #include <iostream>
 
 #include "tests/bench/bench.h"
@@ -56,6 +56,7 @@ class Echo {
       grpc_call_details_destroy(&details);
       grpc_metadata_array_destroy(&metadata);
       grpc_byte_buffer_destroy(message);
+      grpc_slice_unref(repeated);
     }
 
     grpc_call* call = nullptr;
@@ -63,8 +64,9 @@ class Echo {
     grpc_metadata_array metadata;
     grpc_byte_buffer* message = nullptr;
     int cancelled = 0;
-    uint32_t messages_left = 0;
-    int under_way = 2;  // closing and answering
+    uint32_t messages_left = 0;                // of a stream
+    grpc_slice repeated = grpc_empty_slice();  // likewise: each of them
+    int under_way = 2;                         // closing and answering
 
     Step accepted{this, &Echo::on_accepted};
     Step received{this, &Echo::on_received};
@@ -90,33 +92,32 @@ class Echo {
 
   void on_received(Call& call) {
     if (call.message == nullptr) return on_done(call);  // the client is gone
-    if (grpc_slice_eq(call.details.method, stream_) != 0) {
-      begin_stream(call);
-    } else {
-      answer(call, true, 1);
-    }
+    const bool stream = grpc_slice_eq(call.details.method, stream_) != 0;
+    if (stream && !begin_stream(call)) return on_done(call);
+    answer(call, true);
   }
 
-  void begin_stream(Call& call) {
+  static bool begin_stream(Call& call) {
     StreamRequest request{};
-    if (!copy_out(call.message, &request, sizeof request)) return on_done(call);
-    grpc_byte_buffer_destroy(call.message);
-    const std::string bytes(request.bytes, 'x');
-    call.message = make_message(bytes.data(), bytes.size());
+    if (!copy_out(call.message, &request, sizeof request) || request.messages == 0) return false;
+    call.repeated = grpc_slice_malloc(request.bytes);
+    std::memset(GRPC_SLICE_START_PTR(call.repeated), 'x', request.bytes);
     call.messages_left = request.messages;
-    answer(call, true, std::min(call.messages_left, 1u));
+    return true;
   }
 
-  void on_written(Call& call) { answer(call, false, 1); }
+  void on_written(Call& call) { answer(call, false); }
 
-  /// Writes the next messages, and the status behind the last of them.
-  void answer(Call& call, bool headers, uint32_t messages) {
+  /// Writes the next message, and the status behind the last.
+  void answer(Call& call, bool headers) {
+    if (call.messages_left > 0) {
+      --call.messages_left;
+      grpc_byte_buffer_destroy(call.message);
+      call.message = grpc_raw_byte_buffer_create(&call.repeated, 1);
+    }
     Batch batch;
     if (headers) batch.add(GRPC_OP_SEND_INITIAL_METADATA);
-    if (messages > 0) {
-      batch.add(GRPC_OP_SEND_MESSAGE).data.send_message.send_message = call.message;
-      if (call.messages_left > 0) --call.messages_left;
-    }
+    batch.add(GRPC_OP_SEND_MESSAGE).data.send_message.send_message = call.message;
     if (call.messages_left > 0) return batch.start(call.call, &call.written);
     batch.add(GRPC_OP_SEND_STATUS_FROM_SERVER).data.send_status_from_server.status = GRPC_STATUS_OK;
     batch.start(call.call, &call.done);

@@ -269,13 +269,15 @@ void expect_all_quiet(const DaemonProcess& daemon) {
     for (const auto& session : status["sessions"]) {
       if (session["memory"] != 0) loud += "memory: " + session.dump() + "\n";
     }
-    for (const auto& server : ask(*connection, "workers")["servers"]) {
+    const auto workers = ask(*connection, "workers");
+    for (const auto& server : workers["servers"]) {
       if (server["queued"] != 0 || server["in_flight"] != 0) loud += server.dump() + "\n";
       for (const auto& lease : server["leases"]) {
         if (lease["busy"] != 0) loud += "busy: " + lease.dump() + "\n";
       }
     }
-    for (const auto& channel : ask(*connection, "channels")["channels"]) {
+    const auto channels = ask(*connection, "channels");
+    for (const auto& channel : channels["channels"]) {
       if (channel["calls"] != 0) loud += "channel: " + channel.dump() + "\n";
     }
     return loud.empty();

@@ -43,17 +43,31 @@ int until(Clock::time_point end) {
   return left > 0 ? static_cast<int>(left) : 0;
 }
 
-bool somebody_listens(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) return false;
-  std::memcpy(address.sun_path, path.data(), path.size());
-  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const bool connected =
-      ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
-  ::close(fd);
-  return connected;
-}
+/// Where the daemon says that it is ready, as it says to a service manager.
+class Readiness {
+ public:
+  explicit Readiness(const std::string& path)
+      : fd_(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path.copy(address.sun_path, sizeof address.sun_path - 1);
+    if (::bind(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+      fail("bind " + path, errno);
+  }
+  ~Readiness() { ::close(fd_); }
+  Readiness(const Readiness&) = delete;
+  Readiness& operator=(const Readiness&) = delete;
+
+  bool told() const {
+    std::array<char, 512> text{};
+    const ssize_t got = ::recv(fd_, text.data(), text.size(), 0);
+    return got > 0 &&
+           std::string_view(text.data(), static_cast<size_t>(got)).starts_with("READY=1");
+  }
+
+ private:
+  int fd_;
+};
 
 std::string content(const std::string& path) {
   std::ifstream file(path);
@@ -78,16 +92,15 @@ bool eventually(const std::function<bool()>& condition) {
 }
 
 std::string program(const std::string& name) {
-  for (const char* variable : {"LEGATED_BIN_DIR", "LEGATED_PEER_DIR"}) {
-    if (const char* folder = std::getenv(variable)) {
-      std::string path = std::string(folder) + "/" + name;
-      if (std::filesystem::exists(path)) return path;
-    }
-  }
-  std::string path = LEGATED_DEFAULT_BIN_DIR "/" + name;
-  if (std::filesystem::exists(path)) return path;
-  // The Go programs are built once, beside the release build.
-  return LEGATED_DEFAULT_PEER_DIR "/" + name;
+  // This build's own programs first: the folder of the Go programs, which are built once, beside the
+  // release build, may hold others of the same name.
+  const auto from = [](const char* variable, const char* otherwise) {
+    const char* const folder = std::getenv(variable);
+    return std::string(folder != nullptr ? folder : otherwise) + "/";
+  };
+  std::string path = from("LEGATED_BIN_DIR", LEGATED_DEFAULT_BIN_DIR) + name;
+  return std::filesystem::exists(path) ? path
+                                       : from("LEGATED_PEER_DIR", LEGATED_DEFAULT_PEER_DIR) + name;
 }
 
 // ---- TempDir -----------------------------------------------------------------------------------
@@ -201,8 +214,16 @@ int ChildProcess::wait() {
 
 DaemonProcess::DaemonProcess(const std::vector<std::string>& settings)
     : socket_(directory_ / "run/legated.sock") {
-  // Short, so that a test that forgot a call does not wait half a minute for it; see the destructor.
-  std::vector<std::string> arguments{program("legated"), "run", "--set", "shutdown.grace=5s"};
+  const std::string notifications = directory_ / "ready";
+  const Readiness ready(notifications);
+  // env becomes the daemon. A short grace, so that a test that forgot a call does not wait long in
+  // the destructor.
+  std::vector<std::string> arguments{"env",
+                                     "NOTIFY_SOCKET=" + notifications,
+                                     program("legated"),
+                                     "run",
+                                     "--set",
+                                     "shutdown.grace=5s"};
   constexpr std::string_view kSocketKey = "ipc.socket=";
   for (const std::string& setting : settings) {
     if (setting.starts_with(kSocketKey)) socket_ = setting.substr(kSocketKey.size());
@@ -210,8 +231,7 @@ DaemonProcess::DaemonProcess(const std::vector<std::string>& settings)
   }
   arguments.insert(arguments.end(), {"--set", "ipc.socket=" + socket_});
   process_ = std::make_unique<ChildProcess>(std::move(arguments), directory_ / "log");
-  eventually([&] { return somebody_listens(socket_) || !process_->running(); });
-  if (!process_->running() || !somebody_listens(socket_))
+  if (!eventually([&] { return ready.told() || !process_->running(); }) || !process_->running())
     throw std::runtime_error("legated does not serve " + socket_ + "; its log:\n" + tail(log()));
 }
 

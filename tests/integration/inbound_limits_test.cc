@@ -41,7 +41,8 @@ std::shared_ptr<grpc::Channel> connect_narrow(const std::string& address) {
 
 uint64_t memory_of(legate::client::Connection& admin, const std::string& name) {
   uint64_t memory = 0;
-  for (const auto& session : ask(admin, "status")["sessions"]) {
+  const auto status = ask(admin, "status");
+  for (const auto& session : status["sessions"]) {
     if (session["name"] == name) memory += session["memory"].get<uint64_t>();
   }
   return memory;
@@ -63,7 +64,7 @@ TEST(SlowWorker, BlocksTheRemoteSender) {
   EXPECT_LT(daemon.resident(), before + 48 * kMiB);
   size_t received = 0;
   while (const auto message = dispatch->read()) {
-    received += message->size() == command(payload).ByteSizeLong() ? 1 : 0;
+    received += message->size() == command(payload).ByteSizeLong() ? 1u : 0u;
   }
   EXPECT_FALSE(dispatch->cancelled());
   EXPECT_EQ(received, kMessages);
@@ -136,7 +137,7 @@ TEST(SlowReader, OfFinishedCallsDoesNotEscapeTheBudget) {
                                          ++answered;
                                          return Status{};
                                        }}},
-                                     8)
+                                     1)
                   .status.ok());
   ASSERT_TRUE(connection->serve(listening.server).ok());
   const auto admin = daemon.dial();
@@ -170,7 +171,6 @@ TEST(MemoryBudget, StopsReadingFromClientsUntilTheWorkerReads) {
   const DaemonProcess daemon({"ipc.memory_budget=4MiB"});
   ManualWorker worker(daemon, {"*"}, 64);
   const auto admin = daemon.dial();
-  const auto before = daemon.resident();
   const std::string payload(kMiB, 's');
   const auto channel = connect(worker.address);
   std::vector<std::unique_ptr<ClientCall>> calls;
@@ -184,10 +184,11 @@ TEST(MemoryBudget, StopsReadingFromClientsUntilTheWorkerReads) {
     dispatches.push_back(worker.take());
     dispatches.back()->accept();
   }
-  settled([&] { return memory_of(*admin, "manual-worker"); });
-  // One message that was under way for each call may come on top.
-  EXPECT_LT(memory_of(*admin, "manual-worker"), 30 * kMiB);
-  EXPECT_LT(daemon.resident(), before + 80 * kMiB);
+  settled([&] { return memory_of(*admin, "manual-worker");});
+  // One message for each call may have been under way when the budget was used up. What gRPC itself
+  // buffers for a stream that is not read, up to its flow-control window, is not counted.
+  EXPECT_GT(memory_of(*admin, "manual-worker"), 3 * kMiB);
+  EXPECT_LT(memory_of(*admin, "manual-worker"), 26 * kMiB);
   std::vector<std::thread> readers;
   std::atomic<int> received = 0;
   for (const auto& dispatch : dispatches) {

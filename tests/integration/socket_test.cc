@@ -50,11 +50,11 @@ class ForeignSocket {
 
 struct SocketFile : testing::Test {
   /// A daemon that can't serve `path` ends with status 1, and says why.
-  void expect_refused(const std::string& path, const std::string& why) {
+  void expect_refused(const std::string& where, const std::string& why) {
     const std::string errors = directory / "errors";
-    ChildProcess second({program("legated"), "run", "--socket", path}, errors);
+    ChildProcess second({program("legated"), "run", "--socket", where}, errors);
     EXPECT_EQ(1, second.wait()) << content(errors);
-    EXPECT_THAT(content(errors), HasSubstr(path));
+    EXPECT_THAT(content(errors), HasSubstr(where));
     EXPECT_THAT(content(errors), HasSubstr(why));
   }
 
@@ -137,7 +137,7 @@ TEST_F(SocketFile, TwoDaemonsAtOnceGiveOneWinner) {
     }
     const auto running = [&] {
       size_t count = 0;
-      for (const auto& daemon : daemons) count += daemon->running() ? 1 : 0;
+      for (const auto& daemon : daemons) count += daemon->running() ? 1U : 0U;
       return count;
     };
     EXPECT_TRUE(eventually([&] { return running() == 1 && is_socket(path); }))

@@ -123,7 +123,7 @@ TEST(WorkerKilled, WhatItHadNotAcceptedGoesToAnother) {
     ASSERT_EQ(call->replies().size(), 1u);
     EXPECT_TRUE(call->replies()[0].payload() == payload);
   }
-  for (const auto& call : empty) lost += call->wait().ok() ? 0 : 1;
+  for (const auto& call : empty) lost += call->wait().ok() ? 0u : 1u;
   for (const auto& call : streams) {
     call->send(command("b")).half_close();
     const auto status = call->wait();
@@ -144,7 +144,7 @@ TEST(WorkerKilled, WhatItHadNotAcceptedGoesToAnother) {
 struct RawWorker {
   RawWorker(const DaemonProcess& daemon, const std::string& method) : peer(daemon.socket()) {
     peer.greet();
-    peer.builder().Finish(CreateListenDirect(peer.builder(), "127.0.0.1:0"));
+    peer.builder().Finish(legate::ipc::CreateListenDirect(peer.builder(), "127.0.0.1:0"));
     peer.send({.call_id = 1, .type = FrameType::listen}, {}, true);
     const auto listening = peer.receive(FrameType::listening, 1);
     if (!listening) throw std::runtime_error("no LISTENING");
@@ -238,6 +238,7 @@ TEST(Reject, SendsTheCallToAnotherWorker) {
   EXPECT_TRUE(first->reject());
   const auto second = willing.take();
   ASSERT_NE(second, nullptr);
+  second->accept();
   const auto message = second->read();
   ASSERT_TRUE(message.has_value());
   EXPECT_EQ(*message, command(payload).SerializeAsString()) << "the message came along";
