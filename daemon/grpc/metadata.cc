@@ -4,6 +4,29 @@
 #include "ipc-schema/cpp/frame.h"
 
 namespace legated {
+namespace {
+
+// More would not fit a frame's meta with what a table costs for each.
+constexpr size_t kMaxEntries = 2000;
+
+Status check_size(uint64_t bytes, size_t entries, uint32_t max_bytes, std::string_view what) {
+  std::string excess;
+  if (bytes > max_bytes) {
+    excess = std::to_string(bytes) + " bytes exceeds limits.max_metadata, " +
+             std::to_string(max_bytes) + " bytes";
+  } else if (entries > kMaxEntries) {
+    excess = std::to_string(entries) + " entries exceeds " + std::to_string(kMaxEntries) +
+             ", the most there may be";
+  } else {
+    return {};
+  }
+  return {StatusCode::resource_exhausted,
+          std::string(what) + " of " + excess,
+          Origin::daemon,
+          {}};
+}
+
+}  // namespace
 
 Status SendMetadata::assign(const EntryVector* entries, uint32_t max_bytes) {
   clear();
@@ -12,12 +35,8 @@ Status SendMetadata::assign(const EntryVector* entries, uint32_t max_bytes) {
   for (const legate::ipc::Entry* entry : *entries) {
     bytes += entry->key()->size() + entry->value()->size();
   }
-  if (bytes > max_bytes) {
-    return {StatusCode::resource_exhausted,
-            "metadata of " + std::to_string(bytes) + " bytes exceeds limits.max_metadata, " +
-                std::to_string(max_bytes) + " bytes",
-            Origin::daemon,
-            {}};
+  if (Status status = check_size(bytes, entries->size(), max_bytes, "metadata"); !status.ok()) {
+    return status;
   }
   for (const legate::ipc::Entry* entry : *entries) {
     if (auto why =
@@ -47,7 +66,22 @@ void SendMetadata::clear() {
   elements_.clear();
 }
 
+Status ReceivedMetadata::limit(uint32_t max_bytes, std::string_view what) {
+  uint64_t bytes = 0;
+  size_t entries = 0;
+  for (size_t i = 0; i < array_.count; ++i) {
+    const grpc_metadata& element = array_.metadata[i];
+    if (is_transport_key(text_of(element.key))) continue;
+    bytes += GRPC_SLICE_LENGTH(element.key) + GRPC_SLICE_LENGTH(element.value);
+    ++entries;
+  }
+  const Status status = check_size(bytes, entries, max_bytes, what);
+  dropped_ = !status.ok();
+  return status;
+}
+
 bool ReceivedMetadata::empty() const {
+  if (dropped_) return true;
   for (size_t i = 0; i < array_.count; ++i) {
     if (!is_transport_key(text_of(array_.metadata[i].key))) return false;
   }
@@ -56,6 +90,7 @@ bool ReceivedMetadata::empty() const {
 
 flatbuffers::Offset<EntryVector> ReceivedMetadata::build(
     flatbuffers::FlatBufferBuilder& builder) const {
+  if (dropped_) return 0;
   std::vector<flatbuffers::Offset<legate::ipc::Entry>> entries;
   entries.reserve(array_.count);
   for (size_t i = 0; i < array_.count; ++i) {

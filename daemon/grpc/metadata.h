@@ -53,11 +53,16 @@ class ReceivedMetadata {
   /// Whether there is anything for a peer in it.
   bool empty() const;
 
+  /// Drops everything when keys and values for a peer are more than `max_bytes` in sum, or too many:
+  /// RESOURCE_EXHAUSTED then, which says so of `what`.
+  [[nodiscard]] Status limit(uint32_t max_bytes, std::string_view what);
+
   /// As the peer gets it: without transport keys, order kept. 0 when there is nothing.
   flatbuffers::Offset<EntryVector> build(flatbuffers::FlatBufferBuilder& builder) const;
 
  private:
   grpc_metadata_array array_;
+  bool dropped_ = false;
 };
 
 inline std::string_view text_of(const grpc_slice& slice) {

@@ -134,6 +134,7 @@ void Server::on_call_accepted(ServerCall& call, bool ok) {
   ++active_;
   if (!draining_) request_call();
   call.begin();
+  if (Status fault = call.check_request(); !fault.ok()) return call.refuse(std::move(fault));
   place(call, dispatcher_.enqueue(call.id(), call.method(), call.deadline(), loop_.now()));
 }
 

@@ -70,6 +70,17 @@ void ServerCall::begin() {
   pump();
 }
 
+Status ServerCall::check_request() {
+  constexpr size_t kMaxNames = 4096;  // method and authority, in bytes
+  if (method_.size() + GRPC_SLICE_LENGTH(details_.host) > kMaxNames) {
+    return {StatusCode::resource_exhausted,
+            "method and authority exceed " + std::to_string(kMaxNames) + " bytes",
+            Origin::daemon,
+            {}};
+  }
+  return metadata_.limit(config_.limits.max_metadata, "request metadata");
+}
+
 void ServerCall::on_received(bool ok) {
   if (incoming_ == nullptr && (!ok || grpc_call_failed_before_recv_message(call_) != 0)) {
     // The client did not close its half, it is gone: on_closed() is about to say so. Never the other
@@ -218,7 +229,8 @@ void ServerCall::return_credit() {
 }
 
 void ServerCall::after_accept() {
-  if (core_.phase() != IncomingCall::Phase::accepted || queued_bytes_ == 0) return;
+  if (core_.phase() != IncomingCall::Phase::accepted) return;
+  if (queued_bytes_ == 0 && received_sent_ == 0) return;
   // What was kept for another offer is the worker's now.
   owner_.unqueue(std::exchange(queued_bytes_, 0));
   received_.erase(received_.begin(),

@@ -55,6 +55,9 @@ class ServerCall final : public SessionCall, private EndOfPass {
   /// Takes the call up: watches for its end and reads the first message. After on_call_accepted.
   void begin();
 
+  /// Whether what the client sent fits a START. Not OK: the call must end with it.
+  [[nodiscard]] Status check_request();
+
   /// Hands the call to a worker.
   void offer(Session& session, LeaseId lease, CallId lease_request);
   void refuse(Status status);
@@ -127,7 +130,7 @@ class ServerCall final : public SessionCall, private EndOfPass {
   SendMetadata trailers_;
   PeerMessages messages_;
   std::shared_ptr<Session* const> debtor_;  // whose budget pays for messages_
-  int cancelled_ = 0;  // filled in by gRPC
+  int cancelled_ = 0;                       // filled in by gRPC
 
   Operation<ServerCall, &ServerCall::on_request> request_done_{*this};
   Operation<ServerCall, &ServerCall::on_closed> closed_{*this};

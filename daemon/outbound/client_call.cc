@@ -7,6 +7,8 @@ namespace legated {
 using namespace legate::ipc;
 namespace {
 
+// Bytes; with details and trailers it must fit the meta of one frame.
+constexpr size_t kMaxStatusMessage = 16'384;
 constexpr uint64_t kOverhead = 2048;  // bytes a call costs besides its START's meta and messages
 
 gpr_timespec deadline_after(uint64_t timeout_us) {
@@ -230,7 +232,9 @@ void ClientCall::on_sent(bool ok) {
 }
 
 void ClientCall::on_headers(bool) {
+  const Status fit = headers_.limit(config_.limits.max_metadata, "the server's headers");
   core_.on_headers(headers_.empty());
+  if (!fit.ok()) core_.refuse(fit);
   loop_.queue_pump(*this);
 }
 
@@ -258,6 +262,14 @@ void ClientCall::on_received(bool) {
 }
 
 Status ClientCall::remote_status() {
+  if (Status fit = trailers_.limit(config_.limits.max_metadata, "the server's trailers"); !fit.ok())
+    return fit;
+  if (GRPC_SLICE_LENGTH(details_) > kMaxStatusMessage) {
+    return {StatusCode::resource_exhausted,
+            "the server's status message exceeds " + std::to_string(kMaxStatusMessage) + " bytes",
+            legated::Origin::remote,
+            {}};
+  }
   Status status = status_from_wire(static_cast<uint32_t>(code_), std::string(text_of(details_)),
                                    legated::Origin::remote);
   if (!status.ok()) {
@@ -277,7 +289,9 @@ void ClientCall::on_status(bool) {
 
 void ClientCall::on_unary(bool) {
   if (session_ != nullptr) messages_.on_batch_done(*session_);
+  const Status fit = headers_.limit(config_.limits.max_metadata, "the server's headers");
   take_answer([this](std::optional<uint32_t> length) { core_.on_unary(headers_.empty(), length); });
+  if (!fit.ok()) core_.refuse(fit);
 }
 
 // ---- Frames to the peer ------------------------------------------------------------------------

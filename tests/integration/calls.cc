@@ -192,8 +192,7 @@ ManualWorker::ManualWorker(const DaemonProcess& daemon, const std::vector<std::s
       dispatched_.push_back(std::move(call));
     };
   }
-  const auto registered =
-      connection->register_methods(server, patterns, slots, std::move(handler));
+  const auto registered = connection->register_methods(server, patterns, slots, std::move(handler));
   if (!registered.status.ok()) throw std::runtime_error(describe(registered.status));
   lease = registered.id;
   const auto serving = connection->serve(server);
@@ -221,8 +220,8 @@ size_t ManualWorker::waiting() const {
 }
 
 WorkerProcess::WorkerProcess(const DaemonProcess& daemon, const std::string& listen_at, int slots)
-    : process({program("peer-worker"), "--socket", daemon.socket(), "--listen", listen_at, "--slots",
-               std::to_string(slots)}) {
+    : process({program("peer-worker"), "--socket", daemon.socket(), "--listen", listen_at,
+               "--slots", std::to_string(slots)}) {
   const std::string line = process.line();
   if (!line.starts_with("listening ")) throw std::runtime_error("peer-worker said: " + line);
   address = listen_at.substr(0, listen_at.rfind(':') + 1) + line.substr(line.find(' ') + 1);
@@ -233,7 +232,8 @@ WorkerProcess::WorkerProcess(const DaemonProcess& daemon, const std::string& lis
 std::vector<Client> foreign_clients() {
   return {{"Go", {program("peer-client")}},
           {"Python",
-           {"/usr/bin/python3", std::string(LEGATED_SOURCE_DIR) + "/tests/peers/python/peer_client.py"}}};
+           {"/usr/bin/python3",
+            std::string(LEGATED_SOURCE_DIR) + "/tests/peers/python/peer_client.py"}}};
 }
 
 std::vector<nlohmann::json> run(const Client& client, const std::string& address,

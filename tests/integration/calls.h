@@ -90,8 +90,7 @@ Command command(const std::string& payload = {});
 
 /// A whole call with one message.
 grpc::Status call_once(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
-                       const Command& message = command(),
-                       const ClientCall::Options& options = {});
+                       const Command& message = command(), const ClientCall::Options& options = {});
 
 /// A worker whose dispatches the test handles itself, or by a handler.
 struct ManualWorker {

@@ -79,11 +79,11 @@ void calls_out(size_t connections) {
   for (size_t i = 0; i < kCalls; ++i) {
     const Plan plan(i);
     const size_t on = i % connections;
-    calls.push_back(connected[on]->start_call(
-        channels[on], kMethods[plan.shape],
-        {.shape = kShapes[plan.shape], .timeout = std::chrono::minutes(2), .wait_for_ready = true}));
-    for (size_t m = 0; m < plan.messages; ++m)
-      calls.back()->post(plan.script.SerializeAsString());
+    calls.push_back(connected[on]->start_call(channels[on], kMethods[plan.shape],
+                                              {.shape = kShapes[plan.shape],
+                                               .timeout = std::chrono::minutes(2),
+                                               .wait_for_ready = true}));
+    for (size_t m = 0; m < plan.messages; ++m) calls.back()->post(plan.script.SerializeAsString());
     calls.back()->writes_done();
   }
   for (size_t i = 0; i < kCalls; ++i) {
@@ -118,8 +118,7 @@ void calls_in(size_t connections, size_t workers) {
   std::vector<std::unique_ptr<ClientCall>> calls;
   for (size_t i = 0; i < kCalls; ++i) {
     const Plan plan(i);
-    calls.push_back(
-        std::make_unique<ClientCall>(channels[i % connections], kMethods[plan.shape]));
+    calls.push_back(std::make_unique<ClientCall>(channels[i % connections], kMethods[plan.shape]));
     for (size_t m = 0; m < plan.messages; ++m) calls.back()->send(plan.script);
     calls.back()->half_close();
   }
@@ -245,9 +244,7 @@ TEST(Chaos, LeavesNothingBehind) {
   std::atomic<size_t> unended = 0;
   std::vector<std::thread> threads;
   for (uint32_t seed = 1; seed <= 3; ++seed) {
-    threads.emplace_back([&, seed] {
-      client_chaos(daemon, server.address(), seed, end, unended);
-    });
+    threads.emplace_back([&, seed] { client_chaos(daemon, server.address(), seed, end, unended); });
     threads.emplace_back([&, seed] { remote_chaos(steady.address, 100 + seed, end); });
   }
   for (uint32_t seed = 1; seed <= 2; ++seed) {

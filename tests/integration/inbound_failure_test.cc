@@ -134,13 +134,12 @@ TEST(Queue, OverItsBoundCallsEndResourceExhausted) {
   dispatch->accept();
   std::vector<std::unique_ptr<ClientCall>> waiting;
   for (int i = 0; i < 5; ++i) waiting.push_back(start(channel));
-  ASSERT_TRUE(eventually(
-      [&] { return ask(*worker.connection, "workers")["servers"][0]["queued"] == 5; }));
+  ASSERT_TRUE(
+      eventually([&] { return ask(*worker.connection, "workers")["servers"][0]["queued"] == 5; }));
   for (int i = 0; i < 10; ++i) {
     const auto status = start(channel)->wait();
     EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED) << describe(status);
-    EXPECT_NE(status.error_message().find("inbound.queue"), std::string::npos)
-        << describe(status);
+    EXPECT_NE(status.error_message().find("inbound.queue"), std::string::npos) << describe(status);
   }
   dispatch->finish(make_status(Code::aborted, "served"));
   for (const auto& call : waiting) {

@@ -73,11 +73,13 @@ TEST(Listen, ASecondProcessJoinsTheServerAndOutlivesTheFirst) {
   EXPECT_EQ(joined.address, first->address);
 
   std::atomic<int> served = 0;
-  const auto lease = second->register_methods(joined.server, {{kUnary, [&](ServerCall& call) {
-                                                                 ++served;
-                                                                 call.post({});
-                                                                 return Status{};
-                                                               }}},
+  const auto lease = second->register_methods(joined.server,
+                                              {{kUnary,
+                                                [&](ServerCall& call) {
+                                                  ++served;
+                                                  call.post({});
+                                                  return Status{};
+                                                }}},
                                               1);
   ASSERT_TRUE(lease.status.ok()) << describe(lease.status);
   const auto channel = connect(first->address);
@@ -197,8 +199,8 @@ TEST(Shapes, FromGoAndPython) {
   for (const Client& client : foreign_clients()) {
     for (const Case& it : cases) {
       SCOPED_TRACE(client.name + " " + it.shape);
-      std::vector<std::string> arguments{"--shape", it.shape, "--payload-size", "100", "--count",
-                                         "3"};
+      std::vector<std::string> arguments{"--shape", it.shape,  "--payload-size",
+                                         "100",     "--count", "3"};
       arguments.insert(arguments.end(), it.arguments.begin(), it.arguments.end());
       const auto results = run(client, worker.address, arguments);
       EXPECT_EQ(results.size(), 3u);
@@ -252,7 +254,8 @@ TEST(Register, IllegalPatternsAndNoSlotsAreRefused) {
     return connection->register_methods(listening.server, patterns, slots, [](Dispatched) {})
         .status.code;
   };
-  for (const std::string pattern : {"", "/", "a", "/a", "/a/", "//b", "/a/b*", "/*/b", "**", "/a/b/c"})
+  for (const std::string pattern :
+       {"", "/", "a", "/a", "/a/", "//b", "/a/b*", "/*/b", "**", "/a/b/c"})
     EXPECT_EQ(code_of({pattern}, 1), Code::invalid_argument) << pattern;
   EXPECT_EQ(code_of({"/a/b"}, 0), Code::invalid_argument);
   EXPECT_EQ(code_of({}, 1), Code::invalid_argument);

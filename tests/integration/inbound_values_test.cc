@@ -188,8 +188,11 @@ TEST(ReplyMetadata, ReachesTheClientInOrder) {
   const DaemonProcess daemon;
   ManualWorker worker(daemon, {"*"}, 1);
   const std::string large(8192, 'v');
-  const Metadata list{{"x-twice", "b"}, {"x-empty", ""},  {"x-twice", "a"},
-                      {"x-raw-bin", std::string("\0\xff", 2)}, {"x-large", large}};
+  const Metadata list{{"x-twice", "b"},
+                      {"x-empty", ""},
+                      {"x-twice", "a"},
+                      {"x-raw-bin", std::string("\0\xff", 2)},
+                      {"x-large", large}};
   ClientCall call(connect(worker.address), kBidi);
   call.send(command());
   const auto dispatch = worker.take();
@@ -214,11 +217,18 @@ TEST(ReplyMetadata, IllegalKeysAndValuesEndTheCallInternal) {
   const DaemonProcess daemon;
   ManualWorker worker(daemon, {"*"}, 1);
   const auto channel = connect(worker.address);
-  const std::pair<std::string, std::string> cases[] = {
-      {":path", "x"},          {"grpc-status", "0"}, {"content-type", "x"}, {"te", "x"},
-      {"user-agent", "x"},     {"connection", "x"},  {"Upper", "x"},        {"with space", "x"},
-      {"x-newline", "a\nb"},   {"x-high", "\xc3\xa4"}, {"x-zero", std::string("\0", 1)},
-      {"grpc-encoding", "gzip"}};
+  const std::pair<std::string, std::string> cases[] = {{":path", "x"},
+                                                       {"grpc-status", "0"},
+                                                       {"content-type", "x"},
+                                                       {"te", "x"},
+                                                       {"user-agent", "x"},
+                                                       {"connection", "x"},
+                                                       {"Upper", "x"},
+                                                       {"with space", "x"},
+                                                       {"x-newline", "a\nb"},
+                                                       {"x-high", "\xc3\xa4"},
+                                                       {"x-zero", std::string("\0", 1)},
+                                                       {"grpc-encoding", "gzip"}};
   for (const auto& [key, value] : cases) {
     for (const bool in_trailers : {false, true}) {
       SCOPED_TRACE(key + (in_trailers ? " in trailers" : " in headers"));
@@ -278,7 +288,8 @@ TEST(Messages, OfAllSizesInBothDirections) {
     SCOPED_TRACE(size);
     Command request;
     if (size > 0) request.set_payload(pattern(size));
-    while (request.ByteSizeLong() > std::max<size_t>(size, 2)) request.mutable_payload()->pop_back();
+    while (request.ByteSizeLong() > std::max<size_t>(size, 2))
+      request.mutable_payload()->pop_back();
     const std::string bytes = request.SerializeAsString();
     ClientCall call(channel, kBidi);
     call.send(request).send(request).half_close();
@@ -307,8 +318,8 @@ TEST(Messages, OfAllSizesFromGoAndPython) {
   for (const Client& client : foreign_clients()) {
     for (const size_t size : {size_t{0}, size_t{1}, size_t{64 * 1024}, kMaxMessage - 100 * 1024}) {
       for (const std::string shape : {"unary", "bidi"}) {
-        for (const auto& result : run(client, worker.address, {"--shape", shape, "--payload-size",
-                                                               std::to_string(size)})) {
+        for (const auto& result : run(client, worker.address,
+                                      {"--shape", shape, "--payload-size", std::to_string(size)})) {
           EXPECT_EQ(result["code"], 0) << client.name << ' ' << size << result.dump();
           EXPECT_EQ(result["replies"][0]["size"], size) << client.name;
         }

@@ -198,20 +198,25 @@ TEST_F(OutgoingMetadata, ManySmallEntriesPass) {
 }
 
 TEST_F(OutgoingMetadata, AnswerAboveTheLimitIsResourceExhausted) {
-  for (const bool in_trailers : {false, true}) {
-    SCOPED_TRACE(in_trailers ? "trailers" : "headers");
-    Command command;
-    for (int i = 0; i < 9; ++i) {
-      const std::string key = "x-" + std::to_string(i);
-      if (in_trailers) {
-        add_trailer(command, key, std::string(8192, 'v'));
-      } else {
-        add_header(command, key, std::string(8192, 'v'));
+  // The first is above the daemon's limit, the second above what gRPC takes in for it.
+  for (const int values : {9, 40}) {
+    for (const bool in_trailers : {false, true}) {
+      SCOPED_TRACE(std::to_string(values) + " in " + (in_trailers ? "trailers" : "headers"));
+      Command command;
+      for (int i = 0; i < values; ++i) {
+        const std::string key = "x-" + std::to_string(i);
+        const std::string value(8192, 'v');
+        in_trailers ? add_trailer(command, key, value) : add_header(command, key, value);
       }
+      const auto result = unary(command);
+      EXPECT_STATUS(Code::resource_exhausted, result.status);
+      EXPECT_THAT(result.headers, IsEmpty());
+      EXPECT_THAT(result.status.trailers, IsEmpty());
+      command.set_response_count(1);
+      const auto call = start(kServerStream, Shape::server_streaming, command, true);
+      EXPECT_STATUS(Code::resource_exhausted, call->finish());
+      EXPECT_STATUS(Code::ok, unary(Command()).status);
     }
-    const auto result = unary(command);
-    EXPECT_STATUS(Code::resource_exhausted, result.status);
-    EXPECT_STATUS(Code::ok, unary(Command()).status);
   }
 }
 

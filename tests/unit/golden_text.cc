@@ -31,7 +31,7 @@ std::string type_name(FrameType type) {
 std::string hex_lines(std::span<const uint8_t> bytes) {
   std::string text;
   for (size_t at = 0; at < bytes.size(); at += kBytesPerLine) {
-    std::array<char, 8> offset{};
+    std::array<char, 24> offset{};
     std::snprintf(offset.data(), offset.size(), "%04zx:", at);
     text += offset.data();
     for (const uint8_t byte : bytes.subspan(at, std::min(kBytesPerLine, bytes.size() - at))) {

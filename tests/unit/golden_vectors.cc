@@ -40,7 +40,7 @@ std::vector<uint8_t> with_meta(const Header& header, Fill fill, std::string_view
 std::vector<uint8_t> raw(const Header& header, const std::vector<uint8_t>& body = {}) {
   const auto head = encode(header);
   std::vector<uint8_t> bytes(head.begin(), head.end());
-  bytes.insert(bytes.end(), body.begin(), body.end());
+  for (const uint8_t byte : body) bytes.push_back(byte);
   return bytes;
 }
 
