@@ -1,5 +1,7 @@
 // legated: command line and wiring.
 
+#include <absl/synchronization/mutex.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdlib>
 #include <iostream>
@@ -21,6 +23,9 @@ int run(const legated::Config& config) {
   // gRPC may fork and poll in ways of its own when told so by the environment; the daemon is built
   // on one way.
   setenv("GRPC_POLL_STRATEGY", "epoll1", 1);
+  // Debian builds abseil, whose locks gRPC uses, with a debugging aid: every lock taken is entered
+  // in one graph of the process, under a lock of its own.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   legated::log::setup(config.log);
   legated::log::install_grpc_log();
   legated::Daemon(config).run();

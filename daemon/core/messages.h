@@ -4,11 +4,11 @@
 // I/O; owned by a call.
 
 #include <cstdint>
-#include <deque>
 #include <optional>
 #include <string_view>
 
 #include "daemon/core/credit.h"
+#include "daemon/core/short_queue.h"
 
 namespace legated {
 
@@ -57,7 +57,7 @@ class FromPeer {
   std::optional<uint32_t> total_;
   uint32_t received_ = 0;  // of the message being assembled
   uint32_t returned_ = 0;  // likewise
-  std::deque<Whole> whole_;
+  ShortQueue<Whole> whole_;
   uint64_t held_ = 0;
   bool closed_ = false;
 };
@@ -103,7 +103,7 @@ class ToPeer {
 
  private:
   SendCredit credit_;
-  std::deque<uint32_t> messages_;
+  ShortQueue<uint32_t> messages_;
   uint32_t sent_ = 0;  // of the oldest message
   bool end_ = false;   // END_STREAM is to be sent
   bool dropped_ = false;

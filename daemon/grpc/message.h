@@ -10,11 +10,15 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <vector>
 
 #include "daemon/ipc/output.h"
 
 namespace legated {
+
+struct ByteBufferDeleter {
+  void operator()(grpc_byte_buffer* buffer) const { grpc_byte_buffer_destroy(buffer); }
+};
+using ByteBuffer = std::unique_ptr<grpc_byte_buffer, ByteBufferDeleter>;
 
 /// A message received from gRPC. Immutable; shared with the outputs that reference its bytes until
 /// they are sent.
@@ -22,9 +26,7 @@ class ReceivedMessage : public std::enable_shared_from_this<ReceivedMessage> {
  public:
   /// Takes the buffer, which must not be null. Null result: its contents can't be decompressed.
   static std::shared_ptr<ReceivedMessage> take(grpc_byte_buffer* buffer);
-  ~ReceivedMessage();
-  ReceivedMessage(const ReceivedMessage&) = delete;
-  ReceivedMessage& operator=(const ReceivedMessage&) = delete;
+  explicit ReceivedMessage(ByteBuffer buffer);
 
   uint32_t length() const { return length_; }
 
@@ -32,32 +34,20 @@ class ReceivedMessage : public std::enable_shared_from_this<ReceivedMessage> {
   void write_to(Output& output, uint32_t offset, uint32_t length) const;
 
  private:
-  ReceivedMessage() = default;
-  std::vector<grpc_slice> slices_;
-  uint32_t length_ = 0;
+  const ByteBuffer buffer_;
+  const uint32_t length_;
 };
 
 /// A message for gRPC, put together from the payload of frames.
 class MessageBuilder {
  public:
-  MessageBuilder() = default;
-  ~MessageBuilder() { clear(); }
-  MessageBuilder(const MessageBuilder&) = delete;
-  MessageBuilder& operator=(const MessageBuilder&) = delete;
-
   void append(std::span<const uint8_t> part);
-  void clear();
 
-  /// The whole message; the builder is empty again. The caller owns it (grpc_byte_buffer_destroy).
-  grpc_byte_buffer* finish();
+  /// The whole message; the builder is empty again.
+  ByteBuffer finish();
 
  private:
-  std::vector<grpc_slice> slices_;
+  ByteBuffer buffer_;  // null: no bytes yet
 };
-
-struct ByteBufferDeleter {
-  void operator()(grpc_byte_buffer* buffer) const { grpc_byte_buffer_destroy(buffer); }
-};
-using ByteBuffer = std::unique_ptr<grpc_byte_buffer, ByteBufferDeleter>;
 
 }  // namespace legated

@@ -25,7 +25,7 @@ std::optional<Status> PeerMessages::add(Session& session, const legate::ipc::Fra
     reserved_.push_back(header.aux);
   }
   assembling_.append(part.payload);
-  if (header.has(legate::ipc::flag::msg_end)) whole_.emplace_back(assembling_.finish());
+  if (header.has(legate::ipc::flag::msg_end)) whole_.push_back(assembling_.finish());
   return std::nullopt;
 }
 
@@ -41,8 +41,7 @@ void PeerMessages::on_batch_done(Session& session) {
 }
 
 void PeerMessages::release_all(Session& session) {
-  for (const uint32_t bytes : reserved_) session.release(bytes);
-  reserved_.clear();
+  for (; !reserved_.empty(); reserved_.pop_front()) session.release(reserved_.front());
 }
 
 }  // namespace legated

@@ -3,10 +3,10 @@
 // credit are FromPeer's. Each message's whole length is reserved from the session's memory budget
 // from its first part until gRPC has taken it. The loop's thread.
 
-#include <deque>
 #include <optional>
 
 #include "daemon/config/config.h"
+#include "daemon/core/short_queue.h"
 #include "daemon/core/status.h"
 #include "daemon/grpc/message.h"
 #include "daemon/ipc/session.h"
@@ -37,8 +37,8 @@ class PeerMessages {
   const Config& config_;
   const char* what_;
   MessageBuilder assembling_;
-  std::deque<ByteBuffer> whole_;
-  std::deque<uint32_t> reserved_;  // a message each, oldest first
+  ShortQueue<ByteBuffer> whole_;
+  ShortQueue<uint32_t> reserved_;  // a message each, oldest first
   bool in_flight_ = false;
 };
 

@@ -399,7 +399,7 @@ void ServerCall::write_frame(Session& session) {
         ++received_sent_;  // kept in case the worker gives the call back
       } else {
         const uint32_t length = received_.front()->length();
-        received_.pop_front();
+        received_.erase(received_.begin());
         held_bytes_ -= length;
         session.release(length);
         loop_.queue_pump(*this);  // the next message may be read

@@ -5,7 +5,6 @@
 
 #include <grpc/grpc.h>
 
-#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -117,7 +116,7 @@ class ServerCall final : public SessionCall, private EndOfPass {
   std::vector<LeaseId> rejected_;
 
   // From the client. Until a worker has accepted, what was sent to it is kept.
-  std::deque<std::shared_ptr<ReceivedMessage>> received_;
+  std::vector<std::shared_ptr<ReceivedMessage>> received_;
   size_t received_sent_ = 0;   // messages at the front that the worker has been sent
   uint64_t queued_bytes_ = 0;  // charged to the owner's queue
   uint64_t held_bytes_ = 0;    // charged to the worker's session

@@ -343,11 +343,13 @@ CallId Session::add_dispatch(SessionCall& call) {
 
 void Session::remove_call(CallId id, SessionCall& call) {
   calls_.erase(raw(id));
-  if (call.in_ring_) {
+  if (&call == writing_) {
+    writing_ = nullptr;
+  } else if (call.in_ring_) {
     std::erase(prompt_, &call);
     std::erase(data_, &call);
-    call.in_ring_ = false;
   }
+  call.in_ring_ = false;
   if (call.wants_memory_) {
     std::erase(want_memory_, &call);
     call.wants_memory_ = false;
@@ -443,9 +445,9 @@ void Session::build_frame(std::deque<SessionCall*>& ring) {
       return;
     case SessionCall::Ready::prompt: break;
   }
-  // Back into a ring first: writing may end the call, which takes it out again.
-  (data_turn ? data_ : prompt_).push_back(call);
+  writing_ = call;
   call->write_frame(*this);
+  if (std::exchange(writing_, nullptr) != nullptr) ring.push_back(call);
 }
 
 void Session::run() {
@@ -545,6 +547,7 @@ void Session::shut(const std::string& reason) {
   if (was_open) host_.on_session_lost(*this);
   prompt_.clear();
   data_.clear();
+  writing_ = nullptr;
   want_memory_.clear();
   const auto calls = std::move(calls_);
   calls_.clear();

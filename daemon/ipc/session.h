@@ -195,6 +195,7 @@ class Session final : private Watcher, private EndOfPass {
   flatbuffers::FlatBufferBuilder builder_{512};
   std::deque<SessionCall*> prompt_;
   std::deque<SessionCall*> data_;
+  SessionCall* writing_ = nullptr;  // in neither, while it writes; null once it has ended
   SendCredit send_credit_{0};
   uint32_t peer_call_window_ = 0;
   uint32_t peer_max_frame_ = 0;

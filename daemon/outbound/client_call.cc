@@ -38,7 +38,7 @@ ClientCall::ClientCall(Loop& loop, const Config& config, Session& session, const
       session_(&session),
       session_id_(session.id()),
       id_(CallId{start.header.call_id}),
-      method_(view(start.as<Start>().method())),
+      method_(slice_of(view(start.as<Start>().method()))),
       since_(loop.now()),
       channel_(std::move(channel)),
       owner_(owner),
@@ -59,7 +59,7 @@ void ClientCall::begin(const Start& meta, uint64_t cost) {
   }
   ++channel_->calls;
   ++channel_->started;
-  if (std::string why = refuse_method(method_); !why.empty()) {
+  if (std::string why = refuse_method(method()); !why.empty()) {
     return refuse({StatusCode::invalid_argument, std::move(why), legated::Origin::daemon, {}});
   }
   if (meta.shape() > Shape::MAX) {
@@ -78,17 +78,16 @@ void ClientCall::begin(const Start& meta, uint64_t cost) {
                    {}});
   }
   cost_ = cost;
-  const grpc_slice path = slice_of(method_);
   call_ = grpc_channel_create_call(channel_->get(), nullptr, GRPC_PROPAGATE_DEFAULTS,
-                                   loop_.completions(), path, nullptr,
+                                   loop_.completions(), method_, nullptr,
                                    deadline_after(meta.timeout_us()), nullptr);
-  grpc_slice_unref(path);
 }
 
 ClientCall::~ClientCall() {
   if (call_ != nullptr) grpc_call_unref(call_);
   if (received_ != nullptr) grpc_byte_buffer_destroy(received_);
   grpc_slice_unref(details_);
+  grpc_slice_unref(method_);
   if (channel_ != nullptr) --channel_->calls;
 }
 

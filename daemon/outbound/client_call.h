@@ -46,7 +46,7 @@ class ClientCall final : public SessionCall, private EndOfPass {
 
   CallId id() const { return id_; }
   SessionId session_id() const { return session_id_; }
-  const std::string& method() const { return method_; }
+  std::string_view method() const { return text_of(method_); }
   const Channel* channel() const { return channel_.get(); }
   Loop::Time since() const { return since_; }
   const char* state() const;
@@ -82,7 +82,7 @@ class ClientCall final : public SessionCall, private EndOfPass {
   Session* session_;  // null when the connection is lost, or STATUS is written
   const SessionId session_id_;
   const CallId id_;
-  const std::string method_;
+  const grpc_slice method_;
   const Loop::Time since_;
   std::shared_ptr<Channel> channel_;
   ClientCallOwner& owner_;

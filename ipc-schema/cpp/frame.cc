@@ -66,15 +66,15 @@ const TypeInfo* find(FrameType type) {
 
 template <class Int>
 Int load(const uint8_t* bytes) {
-  Int value = 0;
-  for (size_t i = 0; i < sizeof(Int); ++i)
-    value = static_cast<Int>(value | (Int{bytes[i]} << (8 * i)));
-  return value;
+  Int value;
+  std::memcpy(&value, bytes, sizeof value);
+  return flatbuffers::EndianScalar(value);
 }
 
 template <class Int>
 void store(uint8_t* bytes, Int value) {
-  for (size_t i = 0; i < sizeof(Int); ++i) bytes[i] = static_cast<uint8_t>(value >> (8 * i));
+  value = flatbuffers::EndianScalar(value);
+  std::memcpy(bytes, &value, sizeof value);
 }
 
 bool carries_payload(FrameType type) { return type == FrameType::start || type == FrameType::data; }
