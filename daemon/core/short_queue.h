@@ -22,14 +22,14 @@ class ShortQueue {
     if (first_) {
       rest_.push_back(std::move(element));
     } else {
-      first_ = std::move(element);
+      first_.emplace(std::move(element));
     }
   }
 
   void pop_front() {
     first_.reset();
     if (rest_.empty()) return;
-    first_ = std::move(rest_.front());
+    first_.emplace(std::move(rest_.front()));
     rest_.pop_front();
   }
 

@@ -2,6 +2,8 @@
 
 #include <grpc/support/time.h>
 
+#include <cstring>
+
 namespace legated {
 
 using namespace legate::ipc;
@@ -245,7 +247,8 @@ void ClientCall::take_answer(Tell tell) {
   const size_t waiting = core_.messages_waiting();
   tell(message ? std::optional(message->length()) : std::nullopt);
   if (came && message == nullptr) {
-    refuse({StatusCode::internal, "the server's message can't be decompressed",
+    refuse({StatusCode::internal,
+            "the server's message can't be decompressed",
             legated::Origin::remote,
             {}});
   }
@@ -269,8 +272,11 @@ Status ClientCall::remote_status() {
             legated::Origin::remote,
             {}};
   }
-  Status status = status_from_wire(static_cast<uint32_t>(code_), std::string(text_of(details_)),
-                                   legated::Origin::remote);
+  // gRPC passes on any number, and the enum can't be read when it holds one it does not have.
+  uint32_t code;
+  static_assert(sizeof code == sizeof code_);
+  std::memcpy(&code, &code_, sizeof code);
+  Status status = status_from_wire(code, std::string(text_of(details_)), legated::Origin::remote);
   if (!status.ok()) {
     for (size_t i = 0; i < trailers_.array()->count; ++i) {
       const grpc_metadata& element = trailers_.array()->metadata[i];

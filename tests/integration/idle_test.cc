@@ -70,7 +70,8 @@ struct Idle : Outgoing {
 
   void expect_no_spin(const char* after) {
     const Rest rest = watch(pid(), seconds(1));
-    EXPECT_LE(rest.ticks, 1U) << "the daemon is busy after " << after;
+    // Of a hundred. A machine that is busy itself, or a sanitizer, makes the little look like more.
+    EXPECT_LE(rest.ticks, sanitized() ? 10U : 3U) << "the daemon is busy after " << after;
     EXPECT_LE(rest.main, 5U) << "the daemon wakes up after " << after;
   }
 

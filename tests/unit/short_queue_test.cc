@@ -2,19 +2,17 @@
 
 #include <gtest/gtest.h>
 
-#include <memory>
-
 namespace legated {
 namespace {
 
 TEST(ShortQueue, IsFirstInFirstOutAtEveryLength) {
-  ShortQueue<std::unique_ptr<int>> queue;
+  ShortQueue<int> queue;
   for (int length = 1; length <= 4; ++length) {
-    for (int i = 0; i < length; ++i) queue.push_back(std::make_unique<int>(i));
+    for (int i = 0; i < length; ++i) queue.push_back(i);
     EXPECT_EQ(queue.size(), static_cast<size_t>(length));
     for (int i = 0; i < length; ++i) {
       ASSERT_FALSE(queue.empty());
-      EXPECT_EQ(*queue.front(), i);
+      EXPECT_EQ(queue.front(), i);
       queue.pop_front();
     }
     EXPECT_TRUE(queue.empty());
