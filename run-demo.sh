@@ -116,7 +116,7 @@ await "$daemon" legated test -S "$socket"
 setsid build/bin/greeter-worker --socket "$socket" --listen "127.0.0.1:$port" --print-port \
   >"$folder/worker.out" 2>"$folder/greeter-worker.log" &
 worker=$!
-await "$worker" greeter-worker grep -q '^listening ' "$folder/worker.out"
+await "$worker" greeter-worker grep -qs '^listening ' "$folder/worker.out"
 port=$(sed -n 's/^listening //p' "$folder/worker.out")
 
 if [[ $serve == no ]]; then
