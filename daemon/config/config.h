@@ -103,7 +103,7 @@ struct Config {
     std::chrono::microseconds spin{0};
     // Times the thread yields the processor before it sleeps, so that what is about to complete
     // joins the same batch.
-    uint32_t yield = 1;
+    uint32_t yield = 0;
   } io;
 
   struct Log {

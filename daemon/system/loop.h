@@ -74,7 +74,7 @@ class Loop {
 
   struct Options {
     std::chrono::microseconds spin{0};  // go on polling this long after the last activity
-    uint32_t yield = 1;  // give up the processor this often before sleeping, polling after each
+    uint32_t yield = 0;  // give up the processor this often before sleeping, polling after each
   };
 
   /// Throws std::system_error when the kernel refuses a descriptor.
