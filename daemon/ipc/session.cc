@@ -447,6 +447,9 @@ void Session::build_frame(std::deque<SessionCall*>& ring) {
   }
   writing_ = call;
   call->write_frame(*this);
+  // What became prompt, such as STATUS behind the last DATA, goes before the DATA of others.
+  while (data_turn && writing_ != nullptr && call->ready(0) == SessionCall::Ready::prompt)
+    call->write_frame(*this);
   if (std::exchange(writing_, nullptr) != nullptr) ring.push_back(call);
 }
 

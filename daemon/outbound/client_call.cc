@@ -48,7 +48,6 @@ ClientCall::ClientCall(Loop& loop, const Config& config, Session& session, const
       wait_for_ready_(start.as<Start>().wait_for_ready()),
       messages_(config, "request") {
   session.add_call(id_, *this);
-  loop_.queue_pump(*this);
   begin(start.as<Start>(), kOverhead + start.meta.size());
 }
 
@@ -122,7 +121,23 @@ std::optional<Violation> ClientCall::on_frame(const Frame& frame) {
   return std::nullopt;
 }
 
+std::optional<Violation> ClientCall::on_start_part(const Frame& frame) {
+  if (auto violation = take_part(frame)) return violation;
+  // A whole request goes out while it is in the cache. Of others more may come in this pass.
+  if (frame.header.has(flag::end_stream)) {
+    run();
+  } else {
+    loop_.queue_pump(*this);
+  }
+  return std::nullopt;
+}
+
 std::optional<Violation> ClientCall::on_part(const Frame& frame) {
+  loop_.queue_pump(*this);
+  return take_part(frame);
+}
+
+std::optional<Violation> ClientCall::take_part(const Frame& frame) {
   const Header& header = frame.header;
   if (core_.over()) return std::nullopt;  // dropped
   if (header.type == FrameType::start && frame.payload.empty() && header.flags == 0)
@@ -131,7 +146,6 @@ std::optional<Violation> ClientCall::on_part(const Frame& frame) {
           core_.on_part(header.flags, header.aux, static_cast<uint32_t>(frame.payload.size()))) {
     return violation;
   }
-  loop_.queue_pump(*this);
   if (auto fault = messages_.add(*session_, frame)) {
     refuse(std::move(*fault));
     return std::nullopt;
@@ -289,7 +303,7 @@ Status ClientCall::remote_status() {
 
 void ClientCall::on_status(bool) {
   core_.on_status(remote_status());
-  loop_.queue_pump(*this);
+  run();  // may destroy this
 }
 
 void ClientCall::on_unary(bool) {

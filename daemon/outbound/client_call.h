@@ -38,9 +38,7 @@ class ClientCall final : public SessionCall, private EndOfPass {
   ~ClientCall();
 
   /// The START frame's message part. Separate from the constructor as it may end the connection.
-  [[nodiscard]] std::optional<Violation> on_start_part(const legate::ipc::Frame& frame) {
-    return on_part(frame);
-  }
+  [[nodiscard]] std::optional<Violation> on_start_part(const legate::ipc::Frame& frame);
 
   void refuse(Status status);
 
@@ -61,6 +59,7 @@ class ClientCall final : public SessionCall, private EndOfPass {
 
   void begin(const legate::ipc::Start& meta, uint64_t cost);
   std::optional<Violation> on_part(const legate::ipc::Frame& frame);
+  std::optional<Violation> take_part(const legate::ipc::Frame& frame);
   void return_credit();
   void start_sends(const OutgoingWork& work);
   void start_unary();

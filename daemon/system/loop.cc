@@ -96,14 +96,14 @@ void Loop::finish_completions() {
 void Loop::wait_for_sockets() {
   {
     const std::lock_guard lock(baton_);
-    work_until_dry();
+    work_until_dry(Waiter::sockets);
   }
   while (!stopping_) {
     epoll_event event;
     if (epoll_wait(gate_, &event, 1, -1) <= 0) continue;
     const std::lock_guard lock(baton_);
     gate_armed_ = false;
-    work_until_dry();
+    work_until_dry(Waiter::sockets);
   }
 }
 
@@ -118,17 +118,17 @@ void Loop::wait_for_completions() {
     arm_gate(false);
     now_ = Clock::now();
     static_cast<Completion*>(event.tag)->on_complete(event.success != 0);
-    work_until_dry();
+    work_until_dry(Waiter::completions);
   }
 }
 
-void Loop::work_until_dry() {
+void Loop::work_until_dry(Waiter holder) {
   uint32_t yields = 0;
   Time active = now_;
   // A waiting completion thread takes over with the gate still shut: it arms the gate when it is
   // done.
   while (!completion_waiting_) {
-    if (pass()) {
+    if (pass(holder)) {
       yields = 0;
       active = now_;
     } else if (now_ - active < options_.spin) {
@@ -142,12 +142,12 @@ void Loop::work_until_dry() {
   }
 }
 
-bool Loop::pass() {
+bool Loop::pass(Waiter holder) {
   now_ = Clock::now();
-  const bool sockets = poll_sockets();
-  const bool completions = drain_completions();
+  bool any = poll_sockets();
+  if (holder == Waiter::completions) any |= drain_completions();
   end_pass();
-  return sockets || completions;
+  return any;
 }
 
 bool Loop::poll_sockets() {

@@ -3,10 +3,12 @@
 //
 // gRPC has no descriptor to wait on, and epoll knows nothing of completion queues, so two threads
 // wait: the *socket waiter* in epoll_wait, the *completion waiter* in grpc_completion_queue_next.
-// All work is done by whichever of them holds the baton (a mutex); the holder polls both sources
-// until neither has anything, so under load one thread does everything and the other sleeps. To the
-// rest of the daemon this is a single thread: everything in it is touched only by the holder, and
-// needs no lock.
+// All work is done by whichever of them holds the baton (a mutex). The completion waiter then polls
+// both sources until neither has anything, so under load it does everything and the other sleeps.
+// The socket waiter polls sockets only: gRPC makes every further thread that asks sleep, even one
+// that does not want to wait, and the completion waiter comes for the baton when there is something.
+// To the rest of the daemon this is a single thread: everything in it is touched only by the holder,
+// and needs no lock.
 //
 // The sockets sit in an inner, level-triggered epoll set. The socket waiter waits for that set in
 // an outer one-shot epoll, the gate. A holder leaves with the gate armed: data that came after its
@@ -108,11 +110,12 @@ class Loop {
  private:
   friend class Timer;
   using Timers = std::multimap<Time, Timer*>;
+  enum class Waiter { sockets, completions };
 
   void wait_for_sockets();
   void wait_for_completions();
-  void work_until_dry();
-  bool pass();
+  void work_until_dry(Waiter holder);
+  bool pass(Waiter holder);
   bool poll_sockets();
   bool drain_completions();
   void run_timers();
