@@ -12,7 +12,7 @@
 namespace legated {
 namespace {
 
-using nlohmann::json;
+using json = nlohmann::ordered_json;  // tables show the fields in this order
 
 int64_t milliseconds(Loop::Clock::duration time) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(time).count();

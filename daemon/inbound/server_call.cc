@@ -18,6 +18,14 @@ Loop::Time to_loop_time(gpr_timespec deadline, Loop::Time now) {
   return now + std::chrono::seconds(left.tv_sec) + std::chrono::nanoseconds(left.tv_nsec);
 }
 
+/// What the client is told of metadata that the worker may not send.
+Status workers_fault(const Status& fault, std::string_view what) {
+  return {fault.code == StatusCode::resource_exhausted ? fault.code : StatusCode::internal,
+          std::string(what) + fault.message,
+          Origin::app,
+          {}};
+}
+
 }  // namespace
 
 ServerCall::ServerCall(Loop& loop, const Config& config, CallOwner& owner, DispatchId id)
@@ -286,7 +294,7 @@ void ServerCall::on_worker_headers(const Headers& headers) {
   if (core_.phase() != IncomingCall::Phase::accepted) return;
   if (const Status status = headers_.assign(headers.metadata(), config_.limits.max_metadata);
       !status.ok()) {
-    refuse({StatusCode::internal, "the worker's headers: " + status.message, Origin::app, {}});
+    refuse(workers_fault(status, "the worker's headers: "));
   }
 }
 
@@ -294,11 +302,10 @@ void ServerCall::on_worker_status(const legate::ipc::Status& status) {
   if (core_.status_known()) return core_.on_status({});  // the client has been answered
   if (const Status fault = trailers_.assign(status.trailers(), config_.limits.max_metadata);
       !fault.ok()) {
-    return core_.on_status(
-        {StatusCode::internal, "the worker's trailers: " + fault.message, Origin::app, {}});
+    return core_.on_status(workers_fault(fault, "the worker's trailers: "));
   }
   if (view(status.message()).size() + view(status.details()).size() > config_.limits.max_metadata) {
-    return core_.on_status({StatusCode::internal,
+    return core_.on_status({StatusCode::resource_exhausted,
                             "the worker's status message and details exceed limits.max_metadata, " +
                                 std::to_string(config_.limits.max_metadata) + " bytes",
                             Origin::app,

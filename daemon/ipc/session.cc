@@ -189,7 +189,9 @@ void Session::on_frame(const Frame& frame) {
     default: break;
   }
   if (for_a_call(type)) return on_call_frame(frame);
-  fail(ErrorCode::unexpected_frame, name(type) + " is sent by the daemon only", type);
+  fail(ErrorCode::unexpected_frame,
+       type == FrameType::hello ? "a second HELLO" : name(type) + " is sent by the daemon only",
+       type);
 }
 
 void Session::on_hello(const Hello& hello) {

@@ -23,8 +23,8 @@ gpr_timespec deadline_after(uint64_t timeout_us) {
 
 /// Why this can't be a method, empty when it can. gRPC puts it into a header as it is.
 std::string refuse_method(std::string_view method) {
-  bool fine = method.size() > 3 && method.size() <= 1024 && method.front() == '/' &&
-              method.find('/', 1) != method.npos;
+  bool fine = method.size() <= 1024 && method.starts_with('/') && method.rfind('/') > 0 &&
+              !method.ends_with('/') && method.find("//") == method.npos;
   for (const char c : method) fine = fine && c > 0x20 && c < 0x7f;
   return fine ? std::string()
               : "the method must be \"/package.Service/Method\" in printable ASCII, at most 1024 "

@@ -103,8 +103,7 @@ class Loop {
   void run();
   void stop();
 
-  /// Completes what gRPC still has under way, without sockets or timers; ends the completion
-  /// waiter. After run().
+  /// Completes what gRPC still has under way, and ends the completion waiter. After run().
   void finish_completions();
 
  private:

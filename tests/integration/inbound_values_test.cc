@@ -271,7 +271,7 @@ TEST(ReplyMetadata, ListsAboveTheLimitEndTheCall) {
     }
     dispatch->finish(status);
     const auto end = call.wait();
-    EXPECT_FALSE(end.ok());
+    EXPECT_EQ(end.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
     EXPECT_NE(end.error_message().find("max_metadata"), std::string::npos) << describe(end);
   }
 }

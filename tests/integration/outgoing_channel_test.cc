@@ -23,6 +23,7 @@ TEST_F(OutgoingChannel, BadMethodNamesAreInvalidArgument) {
   for (const std::string& method :
        {std::string(), std::string("/"), std::string("//"), std::string("nothing"),
         std::string("legate.test.v1.Peer/Unary"), std::string("/legate.test.v1.Peer"),
+        std::string("/service/"), std::string("//method"), std::string("//a/b"),
         std::string("/a b/c"), std::string("/a/\x01"), std::string("/a/\xff"),
         std::string("/a/b\0c", 6), std::string("/a/b\r\nx: y"), "/a/" + std::string(2000, 'b')}) {
     SCOPED_TRACE(testing::PrintToString(method.substr(0, 100)));
