@@ -47,6 +47,7 @@ void run_ipc_worker(const std::string& socket, const std::string& address);
 
 /// Calls, `in_flight` at a time; prints the measurement as a line of JSON.
 void run_grpc_load(const std::string& target, const LoadOptions& options);
+void run_grpcpp_load(const std::string& target, const LoadOptions& options);  // unary only
 void run_ipc_load(const std::string& socket, const std::string& target, const LoadOptions& options);
 
 }  // namespace legated::bench

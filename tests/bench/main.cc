@@ -38,6 +38,11 @@ int main(int argc, char** argv) {
   grpc_load->add_option("target", target, "gRPC target")->required();
   add_load(grpc_load);
 
+  CLI::App* const grpcpp_load =
+      app.add_subcommand("grpcpp-load", "the same by gRPC's C++ interface; unary calls");
+  grpcpp_load->add_option("target", target, "gRPC target")->required();
+  add_load(grpcpp_load);
+
   CLI::App* const ipc_load = app.add_subcommand("ipc-load", "calls a gRPC server through legated");
   ipc_load->add_option("socket", socket, "legated's socket")->required();
   ipc_load->add_option("target", target, "gRPC target")->required();
@@ -50,6 +55,7 @@ int main(int argc, char** argv) {
     if (echo->parsed()) run_grpc_echo(address);
     if (worker->parsed()) run_ipc_worker(socket, address);
     if (grpc_load->parsed()) run_grpc_load(target, options);
+    if (grpcpp_load->parsed()) run_grpcpp_load(target, options);
     if (ipc_load->parsed()) run_ipc_load(socket, target, options);
     return 0;
   } catch (const std::exception& error) {
