@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the Go peers and grpcurl:   tests/peers/build.sh [FOLDER]     (build/bin by default)
+# Builds the Go peers, grpcurl, and the interop programs of the Go project:
+#   tests/peers/build.sh [FOLDER]     (build/bin by default)
 # Does nothing when they are newer than their sources. Needs the network only while a module is
 # missing from Go's module cache.
 set -euo pipefail
@@ -7,7 +8,7 @@ cd "$(dirname "$0")/../.."
 
 mkdir -p "${1:-build/bin}"
 out=$(cd "${1:-build/bin}" && pwd)
-programs=(peer-server peer-client grpcurl)
+programs=(peer-server peer-client grpcurl interop/server interop/client)
 
 up_to_date() {
   for program in "${programs[@]}"; do
@@ -28,6 +29,7 @@ fi
 echo "peers: building ${programs[*]} with $(go version | cut -d' ' -f3)"
 cd tests/peers/go
 export GOTOOLCHAIN=local
-go build -mod=readonly -buildvcs=false -trimpath -ldflags='-s -w' -o "$out/" \
-  ./cmd/peer-server ./cmd/peer-client github.com/fullstorydev/grpcurl/cmd/grpcurl
+build() { go build -mod=readonly -buildvcs=false -trimpath -ldflags='-s -w' -o "$@"; }
+build "$out/" ./cmd/peer-server ./cmd/peer-client github.com/fullstorydev/grpcurl/cmd/grpcurl
+build "$out/interop/" google.golang.org/grpc/interop/server google.golang.org/grpc/interop/client
 touch "${programs[@]/#/$out/}"
