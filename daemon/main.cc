@@ -15,7 +15,7 @@
 
 namespace {
 
-constexpr int kConfigError = 2;
+constexpr int kUsageError = 2;
 constexpr int kStartError = 1;
 
 int run(const legated::Config& config) {
@@ -56,7 +56,11 @@ int main(int argc, char** argv) {
       app.add_subcommand("keys", "print what can be configured, as Markdown");
   add_sources(run_command);
   add_sources(check_command);
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kUsageError;
+  }
 
   if (keys_command->parsed()) {
     legated::print_reference(std::cout);
@@ -73,7 +77,7 @@ int main(int argc, char** argv) {
     return run(config);
   } catch (const legated::ConfigError& error) {
     std::cerr << "legated: configuration: " << error.what() << '\n';
-    return kConfigError;
+    return kUsageError;
   } catch (const std::exception& error) {
     std::cerr << "legated: " << error.what() << '\n';
     return kStartError;

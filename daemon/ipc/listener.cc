@@ -57,6 +57,14 @@ void Listener::listen(const std::string& path, uint32_t mode) {
   if (!std::filesystem::exists(directory, error) && mkdir(directory.c_str(), 0700) != 0) {
     refuse_errno(path, "its directory can't be made");
   }
+  struct stat of_directory {};
+  if (stat(directory.c_str(), &of_directory) == 0 && (of_directory.st_mode & S_IWOTH) != 0 &&
+      (of_directory.st_mode & S_ISVTX) == 0) {
+    // Not refused: a volume shared by the containers of a pod is made so.
+    log::warn("socket_directory_unsafe",
+              {{"directory", directory.string()},
+               {"reason", "every user can put another socket in the place of this one"}});
+  }
   // The lock settles races between two daemons; the probe finds listeners that take no lock.
   lock_ = open((path + ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (lock_ < 0) refuse_errno(path, "its lock file can't be opened");

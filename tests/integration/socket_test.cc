@@ -74,6 +74,23 @@ TEST_F(SocketFile, HasTheModeThatIsConfigured) {
   EXPECT_EQ(0660U, mode_of(daemon.socket()));
 }
 
+TEST_F(SocketFile, InADirectoryThatAllMayWriteToGivesAWarning) {
+  for (const auto& [mode, warned] : {std::pair(0777U, true), {01777U, false}, {0755U, false}}) {
+    ASSERT_EQ(0, ::chmod((directory / "").c_str(), mode));
+    const DaemonProcess daemon({"ipc.socket=" + path});
+    EXPECT_EQ(warned, daemon.log().find("socket_directory_unsafe") != std::string::npos) << mode;
+  }
+}
+
+TEST(CommandLine, MistakeEndsWithTwo) {
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{}, {"run", "--sockt", "x"}, {"bogus"}, {"check", "-c"}}) {
+    std::vector<std::string> command{program("legated")};
+    command.insert(command.end(), arguments.begin(), arguments.end());
+    EXPECT_EQ(2, ChildProcess(command).wait());
+  }
+}
+
 TEST_F(SocketFile, IsRemovedAtTheEnd) {
   {
     const DaemonProcess daemon({"ipc.socket=" + path});
