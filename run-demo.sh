@@ -53,11 +53,8 @@ worker=
 stop() {
   local code=0 guard
   kill -TERM "$1" 2>/dev/null || true
-  (sleep 15 && kill -KILL "$1") >/dev/null 2>&1 &
-  guard=$!
+  timeout --signal=KILL 15 tail --pid="$1" -s 0.05 -f /dev/null || kill -KILL "$1" 2>/dev/null || true
   wait "$1" || code=$?
-  kill "$guard" 2>/dev/null || true
-  wait "$guard" 2>/dev/null || true
   if ((code != 0)); then
     echo "run-demo: $2 ended with status $code when it was asked to stop" >&2
   fi

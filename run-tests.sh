@@ -65,26 +65,33 @@ say() { printf '\n=== %s (%d:%02d) ===\n' "$*" $((SECONDS / 60)) $((SECONDS % 60
 # count NAME EXIT_CODE: adds what the runner wrote to NAME.xml. A runner that failed without naming
 # a failed test counts as one failure.
 count() {
-  local good=0 bad=0 skipped=0
+  local good=0 bad=0 skipped=0 names=
   if [[ -s $results/$1.xml ]]; then
-    read -r good bad skipped < <(/usr/bin/python3 - "$results/$1.xml" <<'PYTHON'
+    read -r good bad skipped names < <(/usr/bin/python3 - "$results/$1.xml" <<'PYTHON'
 import sys
 import xml.etree.ElementTree as ElementTree
 total = dict.fromkeys(("tests", "failures", "errors", "skipped", "disabled"), 0)
-for suite in ElementTree.parse(sys.argv[1]).getroot().iter("testsuite"):
+root = ElementTree.parse(sys.argv[1]).getroot()
+for suite in root.iter("testsuite"):
     for key in total:
         total[key] += int(suite.get(key, 0))
 bad = total["failures"] + total["errors"]
 skipped = total["skipped"] + total["disabled"]
-print(total["tests"] - bad - skipped, bad, skipped)
+names = [case.get("name") for case in root.iter("testcase")
+         if case.find("failure") is not None or case.find("error") is not None]
+print(total["tests"] - bad - skipped, bad, skipped, *names)
 PYTHON
     ) || true # a runner that was killed leaves half a file
   fi
   if (($2 != 0 && bad == 0)); then
     bad=1
+    names="the runner itself, with exit status $2"
   fi
   ((passed += good, failed += bad)) || true
   summary+=("$(printf '%-12s %5d passed %5d failed %5d skipped' "$1" "$good" "$bad" "$skipped")")
+  if [[ -n $names ]]; then
+    summary+=("$(printf '%-12s failed: %s' "" "$names")")
+  fi
 }
 
 # count_step NAME: a step that is no test failed.

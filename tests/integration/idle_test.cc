@@ -5,6 +5,8 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <iostream>
 #include <map>
 #include <sstream>
 #include <thread>
@@ -68,22 +70,32 @@ bool sanitized() { return std::getenv("LEGATED_SANITIZER") != nullptr; }
 struct Idle : Outgoing {
   pid_t pid() { return daemon.process().pid(); }
 
+  /// A daemon that spins or polls does so in every window; one in which the machine itself was busy,
+  /// or gRPC still settling, proves nothing.
   void expect_no_spin(const char* after) {
-    const Rest rest = watch(pid(), seconds(1));
-    // Of a hundred. A machine that is busy itself, or a sanitizer, makes the little look like more.
-    EXPECT_LE(rest.ticks, sanitized() ? 10U : 3U) << "the daemon is busy after " << after;
-    EXPECT_LE(rest.main, 5U) << "the daemon wakes up after " << after;
+    const uint64_t most_ticks = sanitized() ? 10 : 3;  // of a hundred
+    EXPECT_TRUE(quiet_in_some_window(seconds(1), [&](const Rest& rest) {
+      return rest.ticks <= most_ticks && rest.main <= 5;
+    })) << "the daemon is busy after "
+        << after;
   }
 
   /// Each of gRPC's timer threads looks up once a second, whatever there is to do, and may hand its
   /// watch on to another then. The daemon's own thread wakes up for heartbeats only.
   void expect_rest() {
-    // Until gRPC has settled: timers of the connections' beginning, windows that it tries out.
-    EXPECT_TRUE(eventually([&] { return watch(pid(), milliseconds(500)).busiest <= 1; }));
-    const Rest rest = watch(pid(), seconds(5));
-    EXPECT_LE(rest.main, 2U);
-    EXPECT_LE(rest.busiest, 10U);
-    EXPECT_LE(rest.ticks, 1U);
+    EXPECT_TRUE(quiet_in_some_window(seconds(3), [](const Rest& rest) {
+      return rest.main <= 1 && rest.busiest <= 6 && rest.ticks <= 1;
+    }));
+  }
+
+  bool quiet_in_some_window(milliseconds length, const std::function<bool(const Rest&)>& quiet) {
+    for (int window = 0; window < 6; ++window) {
+      const Rest rest = watch(pid(), length);
+      if (quiet(rest)) return true;
+      std::cout << "in " << length.count() << " ms: main thread woke up " << rest.main
+                << " times, the busiest " << rest.busiest << " times, ticks " << rest.ticks << '\n';
+    }
+    return false;
   }
 };
 

@@ -113,23 +113,22 @@ def test_code_99_arrives_as_sent(target):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_hang_ends_at_the_deadline_and_is_counted(shape):
     with running_server() as target:
-        [hung] = call(CLIENTS["go"], target, "--shape", shape, "--timeout", "100ms", hang=True)
-        assert hung["code"] == 4
-        wait_for_cancelled(target, 1)
-        [hung] = call(CLIENTS["python"], target, "--shape", shape, "--cancel-after", "100ms",
-                      hang=True)
-        assert hung["code"] == 1
-        wait_for_cancelled(target, 2)
+        until_cancelled_seen(target, CLIENTS["go"], 4, "--shape", shape, "--timeout", "200ms")
+    with running_server() as target:
+        until_cancelled_seen(target, CLIENTS["python"], 1, "--shape", shape, "--cancel-after", "200ms")
 
 
-def wait_for_cancelled(target, count):
-    """The server may learn of a call's end a moment after its client."""
-    deadline = time.monotonic() + 10
-    seen = -1
-    while seen != count and time.monotonic() < deadline:
+def until_cancelled_seen(target, client, code, *args):
+    """Hanging calls, until the server has seen one end early: on a busy machine a call may end before
+    it arrives, and the server learns of its end a moment after its client."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        [hung] = call(client, target, *args, hang=True)
+        assert hung["code"] == code
         [probe] = call(CLIENTS["go"], target)
-        seen = probe["replies"][0]["cancelled_seen"]
-    assert seen == count
+        if probe["replies"][0]["cancelled_seen"]:
+            return
+    pytest.fail("the server has seen no call end early")
 
 
 def test_cancel_between_replies(client):
@@ -140,7 +139,7 @@ def test_cancel_between_replies(client):
 
 
 def test_headers_come_before_a_delayed_reply(client):
-    [result] = client("--timeout", "300ms", "--shape", "server", headersFirst=True, hang=True,
+    [result] = client("--timeout", "2s", "--shape", "server", headersFirst=True, hang=True,
                       headers=[{"key": "early", "value": b64(b"yes")}])
     assert result["code"] == 4
     assert result["headers"]["early"] == ["yes"]
