@@ -61,11 +61,11 @@ std::optional<Microseconds> Connection::ping(std::chrono::milliseconds timeout) 
 
 // ---- Client
 
-ChannelId Connection::open_channel(const std::string& target) {
+ChannelId Connection::open_channel(const std::string& target, const ChannelOptions& options) {
   Lock lock = session_->lock();
   const auto [id, request] = session_->new_request(FrameType::open_channel);
   if (request->status) return {};
-  encode_open_channel(session_->builder(), target);
+  encode_open_channel(session_->builder(), target, options);
   session_->add({.call_id = id, .type = FrameType::open_channel}, /*with_meta=*/true);
   session_->flush(lock);
   return {id};
@@ -80,6 +80,10 @@ ChannelOpened Connection::wait(ChannelId channel) {
   }
   const Status status = answer(*request, lock);
   return {.status = status, .shared = request->shared, .state = request->state};
+}
+
+Status Connection::connect(ChannelId channel) {
+  return *request_about(FrameType::connect, channel.value)->status;
 }
 
 Status Connection::close_channel(ChannelId channel) {

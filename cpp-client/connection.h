@@ -87,9 +87,11 @@ class Connection {
 
   /// Does not wait: the channel can be used at once. If it can't be opened, its calls end
   /// FAILED_PRECONDITION, and wait() says why.
-  ChannelId open_channel(const std::string& target);
+  ChannelId open_channel(const std::string& target, const ChannelOptions& options = {});
   /// The answer to open_channel().
   ChannelOpened wait(ChannelId channel);
+  /// Has an idle channel begin to connect.
+  Status connect(ChannelId channel);
   /// Calls on the channel go on to their end.
   Status close_channel(ChannelId channel);
 

@@ -66,6 +66,9 @@ void encode_start(Builder& builder, ChannelId channel, const std::string& method
   start.add_channel(channel.value);
   start.add_shape(options.shape);
   start.add_wait_for_ready(options.wait_for_ready);
+  start.add_compression(options.compression);
+  start.add_max_send_message(options.max_send_message);
+  start.add_max_receive_message(options.max_receive_message);
   builder.Finish(start.Finish());
 }
 
@@ -90,9 +93,58 @@ void encode_error(Builder& builder, const Violation& violation, ipc::FrameType t
   builder.Finish(ipc::CreateError(builder, violation.code, message, static_cast<uint8_t>(type)));
 }
 
-void encode_open_channel(Builder& builder, const std::string& target) {
+namespace {
+
+flatbuffers::Offset<flatbuffers::String> text(Builder& builder, const std::string& value) {
+  return value.empty() ? 0 : builder.CreateString(value);
+}
+
+uint32_t ms(std::chrono::milliseconds time) { return static_cast<uint32_t>(time.count()); }
+
+flatbuffers::Offset<ipc::Tls> encode_tls(Builder& builder, const TlsOptions& options) {
+  const auto roots = text(builder, options.roots);
+  const auto certificate = text(builder, options.certificate);
+  const auto key = text(builder, options.key);
+  const auto server_name = text(builder, options.server_name);
+  return ipc::CreateTls(builder, roots, certificate, key, server_name);
+}
+
+flatbuffers::Offset<ipc::Retry> encode_retry(Builder& builder, const RetryOptions& options) {
+  std::vector<uint8_t> codes;
+  for (const Code code : options.codes) codes.push_back(static_cast<uint8_t>(code));
+  const auto vector = codes.empty() ? 0 : builder.CreateVector(codes);
+  return ipc::CreateRetry(builder, options.attempts, ms(options.initial_backoff),
+                          ms(options.max_backoff), options.multiplier_percent, vector,
+                          options.throttle_tokens, options.throttle_permille);
+}
+
+flatbuffers::Offset<ipc::ChannelOptions> encode_options(Builder& builder,
+                                                        const ChannelOptions& options) {
+  const auto tls = options.tls ? encode_tls(builder, *options.tls) : 0;
+  const auto retry = options.retry ? encode_retry(builder, *options.retry) : 0;
+  const auto authority = text(builder, options.authority);
+  const auto user_agent = text(builder, options.user_agent);
+  const auto load_balancing = text(builder, options.load_balancing);
+  const auto service_config = text(builder, options.service_config);
+  return ipc::CreateChannelOptions(
+      builder, tls, authority, user_agent, load_balancing, service_config, options.compression,
+      options.max_send_message, options.max_receive_message, options.max_metadata,
+      ms(options.keepalive_time), ms(options.keepalive_timeout), options.keepalive_without_calls,
+      ms(options.connect_timeout), ms(options.initial_backoff), ms(options.max_backoff),
+      ms(options.idle_timeout), ms(options.dns_interval), retry);
+}
+
+}  // namespace
+
+void encode_open_channel(Builder& builder, const std::string& target,
+                         const ChannelOptions& options) {
   builder.Clear();
-  builder.Finish(ipc::CreateOpenChannel(builder, builder.CreateString(target)));
+  const auto target_offset = builder.CreateString(target);
+  ChannelOptions unwatched = options;
+  unwatched.watch = false;
+  const bool plain = unwatched == ChannelOptions();
+  const auto options_offset = plain ? 0 : encode_options(builder, options);
+  builder.Finish(ipc::CreateOpenChannel(builder, target_offset, options_offset, options.watch));
 }
 
 void encode_listen(Builder& builder, const std::string& address) {

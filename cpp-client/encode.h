@@ -12,6 +12,7 @@ using Builder = flatbuffers::FlatBufferBuilder;
 using Entries = flatbuffers::Vector<flatbuffers::Offset<ipc::Entry>>;
 
 struct CallOptions;
+struct ChannelOptions;
 struct Options;
 
 void encode_hello(Builder& builder, const Options& options);
@@ -20,7 +21,8 @@ void encode_start(Builder& builder, ChannelId channel, const std::string& method
 void encode_headers(Builder& builder, const Metadata& metadata);
 void encode_status(Builder& builder, const Status& status);
 void encode_error(Builder& builder, const Violation& violation, ipc::FrameType type);
-void encode_open_channel(Builder& builder, const std::string& target);
+void encode_open_channel(Builder& builder, const std::string& target,
+                         const ChannelOptions& options);
 void encode_listen(Builder& builder, const std::string& address);
 void encode_register(Builder& builder, ServerId server, const std::vector<std::string>& methods,
                      uint32_t slots);

@@ -6,6 +6,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "cpp-client/values.h"
 
@@ -23,11 +24,65 @@ struct Options {
   std::function<void(const Event&)> on_event{};
 };
 
+using ipc::Compression;
+
+/// TLS toward the remote side, all in PEM text; see Tls in legate.fbs.
+struct TlsOptions {
+  std::string roots{};  // empty: the system's
+  std::string certificate{};
+  std::string key{};
+  std::string server_name{};
+
+  bool operator==(const TlsOptions&) const = default;
+};
+
+/// See Retry in legate.fbs.
+struct RetryOptions {
+  uint8_t attempts = 2;
+  std::chrono::milliseconds initial_backoff{100};
+  std::chrono::milliseconds max_backoff{1000};
+  uint16_t multiplier_percent = 200;
+  std::vector<Code> codes{};  // empty: UNAVAILABLE
+  uint16_t throttle_tokens = 0;
+  uint16_t throttle_permille = 100;
+
+  bool operator==(const RetryOptions&) const = default;
+};
+
+/// For Connection::open_channel; see ChannelOptions in legate.fbs. Sizes in bytes; 0 and empty are
+/// the defaults.
+struct ChannelOptions {
+  std::optional<TlsOptions> tls{};  // none: plaintext
+  std::string authority{};
+  std::string user_agent{};
+  std::string load_balancing{};
+  std::string service_config{};
+  Compression compression = Compression::inherit;
+  uint32_t max_send_message = 0;
+  uint32_t max_receive_message = 0;
+  uint32_t max_metadata = 0;
+  std::chrono::milliseconds keepalive_time{0};
+  std::chrono::milliseconds keepalive_timeout{0};
+  bool keepalive_without_calls = false;
+  std::chrono::milliseconds connect_timeout{0};
+  std::chrono::milliseconds initial_backoff{0};
+  std::chrono::milliseconds max_backoff{0};
+  std::chrono::milliseconds idle_timeout{0};
+  std::chrono::milliseconds dns_interval{0};
+  std::optional<RetryOptions> retry{};
+  bool watch = false;  // channel_state events tell of each change
+
+  bool operator==(const ChannelOptions&) const = default;
+};
+
 struct CallOptions {
   Shape shape = Shape::bidi;
   Metadata metadata{};
   std::optional<Microseconds> timeout{};  // none: no deadline
   bool wait_for_ready = false;
+  Compression compression = Compression::inherit;
+  uint32_t max_send_message = 0;  // bytes; 0: the channel's
+  uint32_t max_receive_message = 0;
 };
 
 }  // namespace legate::client

@@ -39,6 +39,7 @@ std::optional<Violation> Session::handle(const ipc::Frame& frame) {
     case FrameType::channel_opened:
     case FrameType::listening:
     case FrameType::lease: return handle_success(frame);
+    case FrameType::channel_state: return handle_channel_state(frame);
     default:
       if (is_known(header.type)) return unexpected(header, "the daemon may not send it now");
       outbox_.add({.call_id = header.call_id,
@@ -222,6 +223,17 @@ std::optional<Violation> Session::handle_success(const ipc::Frame& frame) {
   }
   request->status.emplace();
   request->changed.notify_all();
+  return std::nullopt;
+}
+
+std::optional<Violation> Session::handle_channel_state(const ipc::Frame& frame) {
+  const uint32_t id = frame.header.call_id;
+  const auto request = find_request(id);
+  if (request == nullptr && ours(id) && id < next_id_) return std::nullopt;  // closed meanwhile
+  if (request == nullptr || request->type != FrameType::open_channel || !request->status)
+    return unexpected(frame.header, "no open channel has that id");
+  request->state = static_cast<ipc::ConnectivityState>(frame.header.aux);
+  tell({.kind = Event::Kind::channel_state, .id = id, .state = request->state});
   return std::nullopt;
 }
 

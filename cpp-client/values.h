@@ -105,12 +105,14 @@ struct Event {
     error,         // the daemon sent ERROR; `lost` follows
     lost,          // the connection is over, for whatever reason; sent once
     object_ended,  // a channel, server or lease ended; `id` says which
+    channel_state, // a watched channel changed; `id` says which, `state` to what
     unsupported,   // the daemon does not know a frame type that was sent
   };
   Kind kind{};
   std::string message{};
   uint32_t id = 0;
   std::chrono::milliseconds grace{0};
+  ipc::ConnectivityState state{};
 };
 
 }  // namespace legate::client

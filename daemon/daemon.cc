@@ -53,6 +53,7 @@ void Daemon::run() {
                         {"epoch", identity_.epoch}});
   notify_service_manager("READY=1\nSTATUS=serving " + config_.ipc.socket);
   loop_.run();
+  outbound_.close();
   loop_.finish_completions();
   log::info(
       "stopped",
@@ -112,7 +113,8 @@ void Daemon::on_request(Session& session, const Frame& frame) {
     case FrameType::query: return on_query(session, frame);
     case FrameType::start:
     case FrameType::open_channel:
-    case FrameType::close_channel: return outbound_.on_request(session, frame);
+    case FrameType::close_channel:
+    case FrameType::connect: return outbound_.on_request(session, frame);
     default: return inbound_.on_request(session, frame);
   }
 }

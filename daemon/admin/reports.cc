@@ -83,14 +83,19 @@ std::string Daemon::status_json() const {
 std::string Daemon::channels_json() const {
   json channels = json::array();
   outbound_.channels().each([&](const Channel& channel) {
-    channels.push_back({{"target", channel.target()},
+    json backends = json::array();
+    for (const auto& backend : channel.backends())
+      backends.push_back({{"address", backend.address}, {"state", backend.state}});
+    channels.push_back({{"name", channel.name()},
+                        {"target", channel.target()},
                         {"state", name(channel.state())},
                         {"users", channel.users},
                         {"calls", channel.calls},
                         {"started", channel.started},
                         {"ended", channel.ended},
                         {"failed", channel.failed},
-                        {"last_error", channel.last_error}});
+                        {"last_error", channel.last_error},
+                        {"backends", backends}});
   });
   return dump({{"channels", channels}});
 }

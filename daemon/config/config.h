@@ -6,8 +6,11 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
+
+#include "daemon/config/channel_settings.h"
 
 namespace legated {
 
@@ -59,6 +62,8 @@ struct Config {
     uint64_t memory_budget = 64 * 1024 * 1024;
     // Calls open at once on one connection, per direction.
     uint32_t max_calls = 10'000;
+    // Channels of one connection; equal ones are shared, but each has an entry.
+    uint32_t max_channels = 1000;
   } ipc;
 
   /// Who may have which role. Empty: root and the daemon's own user.
@@ -76,6 +81,15 @@ struct Config {
     // overhead.
     uint32_t max_metadata = 64 * 1024;
   } limits;
+
+  /// Calls that leave the daemon.
+  struct Outbound {
+    // Tries of one call, whatever a channel asks for. 1 forbids retries; gRPC takes no more than 5.
+    uint32_t max_attempts = 5;
+  } outbound;
+
+  /// Channels by name, which processes open as "legated:///NAME".
+  std::map<std::string, ChannelSettings> channels;
 
   /// Calls that arrive at the daemon's gRPC ports.
   struct Inbound {

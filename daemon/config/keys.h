@@ -17,14 +17,14 @@ namespace legated {
 
 /// A value as it was found, before its key says what it means.
 struct RawValue {
-  std::variant<std::monostate, int64_t, std::string, std::vector<std::string>>
+  std::variant<std::monostate, bool, int64_t, double, std::string, std::vector<std::string>>
       value;  // monostate: any other TOML type
   bool untyped =
       false;  // a bare string from the environment or the command line, where numbers are text too
 };
 
 struct Key {
-  std::string_view section;
+  std::string section;
   std::string_view name;
   std::string_view type;  // for people: "size", "duration", …
   std::string range;      // for people: "4KiB to 1MiB"
@@ -37,14 +37,21 @@ struct Key {
   std::string environment_name() const;  // "LEGATED_IPC_MAX_FRAME"
 };
 
-/// In the order in which they are printed; keys of a section are together.
+/// In the order in which they are printed; keys of a section are together. Without those of named
+/// channels.
 std::span<const Key> keys();
+
+/// The keys of the section [channels.NAME]. Setting one makes the channel.
+std::vector<Key> channel_keys(const std::string& channel);
+
+/// What a channel may be called: 1 to 64 of a-z, 0-9, "-" and "_".
+bool is_channel_name(std::string_view name);
 
 const Key* find_key(std::string_view full_name);
 bool is_section(std::string_view name);
 
-/// The known key that `full_name` most likely means.
-const Key& nearest_key(std::string_view full_name);
+/// The key of `among` that `full_name` most likely means.
+const Key& nearest_key(std::string_view full_name, std::span<const Key> among = keys());
 
 /// A Markdown table of all keys, for docs/configuration.md.
 void print_reference(std::ostream& out);

@@ -19,7 +19,11 @@ namespace {
 
 constexpr std::string_view kEnvironmentPrefix = "LEGATED_";
 
+constexpr std::string_view kChannels = "channels";
+
 RawValue raw_value(const toml::node& node) {
+  if (const auto* flag = node.as_boolean()) return {.value = flag->get()};
+  if (const auto* number = node.as_floating_point()) return {.value = number->get()};
   if (const auto* number = node.as_integer()) return {.value = number->get()};
   if (const auto* text = node.as_string()) return {.value = text->get()};
   if (const auto* array = node.as_array()) {
@@ -50,6 +54,11 @@ class Loader {
 
  private:
   void read_table(const std::string& path, const toml::table& table);
+  void read_section(const std::string& path, const std::string& section, const toml::table& values);
+  void read_channels(const std::string& path, const toml::table& channels);
+  /// The known keys among which a key of that full name would be.
+  std::span<const Key> keys_about(std::string_view full_name);
+  const Key* find(std::string_view full_name);
   void set(const Key& key, const RawValue& raw, const std::string& where, const std::string& shown,
            uint32_t line = 0);
   void unknown(const std::string& where, const std::string& full_name, const std::string& meant,
@@ -58,7 +67,8 @@ class Loader {
   std::string source_of(std::string_view full_name) const;
 
   Config config_;
-  std::map<std::string, std::string, std::less<>> sources_;  // full name -> where it was set
+  std::map<std::string, std::vector<Key>, std::less<>> channel_keys_;  // by the channel's name
+  std::map<std::string, std::string, std::less<>> sources_;            // full name -> where it was set
   std::vector<std::pair<uint32_t, std::string>> problems_;   // line in the file, text
 };
 
@@ -70,6 +80,24 @@ void Loader::set(const Key& key, const RawValue& raw, const std::string& where,
   }
   problem(line, where + ": " + key.full_name() + " = " + shown + " is not a valid " +
                     std::string(key.type) + "; allowed: " + key.range);
+}
+
+std::span<const Key> Loader::keys_about(std::string_view full_name) {
+  // "channels.NAME.key"
+  const size_t name = kChannels.size() + 1;
+  const size_t end = full_name.rfind('.');
+  if (!full_name.starts_with(kChannels) || end == full_name.npos || end < name) return keys();
+  const std::string channel(full_name.substr(name, end - name));
+  if (!is_channel_name(channel)) return keys();
+  const auto [found, added] = channel_keys_.try_emplace(channel);
+  if (added) found->second = channel_keys(channel);
+  return found->second;
+}
+
+const Key* Loader::find(std::string_view full_name) {
+  const auto among = keys_about(full_name);
+  const auto found = std::ranges::find(among, full_name, &Key::full_name);
+  return found == among.end() ? nullptr : &*found;
 }
 
 void Loader::unknown(const std::string& where, const std::string& full_name,
@@ -106,22 +134,45 @@ void Loader::read_table(const std::string& path, const toml::table& table) {
                                 meant.full_name());
       continue;
     }
+    if (section.str() == kChannels) {
+      read_channels(path, *values);
+      continue;
+    }
     if (!is_section(section.str()) && values->empty()) {
       unknown(at(section_line), "[" + std::string(section.str()) + "]",
-              "[" + std::string(nearest_key(std::string(section.str()) + ".").section) + "]",
-              section_line);
+              "[" + nearest_key(std::string(section.str()) + ".").section + "]", section_line);
     }
-    for (const auto& [name, node] : *values) {
-      const std::string full_name = std::string(section.str()) + '.' + std::string(name.str());
-      const uint32_t line = line_of(node);
-      if (const Key* key = find_key(full_name)) {
-        set(*key, raw_value(node), at(line), printed(node), line);
-      } else {
-        unknown(at(line), full_name, nearest_key(full_name).full_name(), line);
-      }
-    }
+    read_section(path, std::string(section.str()), *values);
   }
   std::ranges::stable_sort(problems_, {}, [](const auto& entry) { return entry.first; });
+}
+
+void Loader::read_channels(const std::string& path, const toml::table& channels) {
+  for (const auto& [name, node] : channels) {
+    const uint32_t line = node.source().begin.line;
+    const toml::table* values = node.as_table();
+    if (values == nullptr || !is_channel_name(name.str())) {
+      problem(line, path + ":" + std::to_string(line) + ": channels." + std::string(name.str()) +
+                        ": want a section [channels.NAME], NAME being 1 to 64 of a-z, 0-9, - and _");
+      continue;
+    }
+    config_.channels[std::string(name.str())];
+    read_section(path, "channels." + std::string(name.str()), *values);
+  }
+}
+
+void Loader::read_section(const std::string& path, const std::string& section,
+                          const toml::table& values) {
+  for (const auto& [name, node] : values) {
+    const std::string full_name = section + '.' + std::string(name.str());
+    const uint32_t line = node.source().begin.line;
+    const std::string where = path + ":" + std::to_string(line);
+    if (const Key* key = find(full_name)) {
+      set(*key, raw_value(node), where, printed(node), line);
+    } else {
+      unknown(where, full_name, nearest_key(full_name, keys_about(full_name)).full_name(), line);
+    }
+  }
 }
 
 void Loader::read_environment(const std::vector<std::string>& variables) {
@@ -162,10 +213,10 @@ void Loader::read_overrides(const std::vector<std::string>& overrides) {
     }
     const std::string full_name = text.substr(0, equals);
     const std::string value = text.substr(equals + 1);
-    if (const Key* key = find_key(full_name)) {
+    if (const Key* key = find(full_name)) {
       set(*key, {.value = value, .untyped = true}, where, quote(value));
     } else {
-      unknown(where, full_name, nearest_key(full_name).full_name());
+      unknown(where, full_name, nearest_key(full_name, keys_about(full_name)).full_name());
     }
   }
 }

@@ -46,6 +46,20 @@ std::optional<uint64_t> parse_with_unit(std::string_view text, const std::array<
 
 std::optional<uint64_t> parse_integer(std::string_view text) { return parse_whole<uint64_t>(text); }
 
+std::optional<double> parse_number(std::string_view text) {
+  double value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value,
+                                            std::chars_format::fixed);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+std::string format_number(double number) {
+  std::array<char, 32> text{};
+  const auto [end, error] = std::to_chars(text.data(), text.data() + text.size(), number);
+  return {text.data(), end};
+}
+
 std::optional<uint64_t> parse_size(std::string_view text) {
   if (const auto bytes = parse_integer(text)) return bytes;
   return parse_with_unit(text, kSizes);

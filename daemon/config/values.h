@@ -17,6 +17,10 @@ namespace legated {
 /// A decimal number without sign.
 std::optional<uint64_t> parse_integer(std::string_view text);
 
+/// A decimal number, with a fraction perhaps: "1.6".
+std::optional<double> parse_number(std::string_view text);
+std::string format_number(double number);
+
 /// Bytes: "65536", "64KiB", "4MiB", "1GiB", "512B". Units are powers of 1024.
 std::optional<uint64_t> parse_size(std::string_view text);
 std::string format_size(uint64_t bytes);

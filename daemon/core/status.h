@@ -42,6 +42,8 @@ struct Status {
 
 /// "RESOURCE_EXHAUSTED" and so on.
 std::string_view name(StatusCode code);
+/// The code of that name.
+std::optional<StatusCode> status_code(std::string_view name);
 
 /// A code as it came from a peer or from the wire. Above 16: UNKNOWN, and the number is put before
 /// the message.

@@ -15,6 +15,7 @@ namespace {
 
 using legate::client::Call;
 using legate::client::CallOptions;
+using legate::client::ChannelOptions;
 using legate::client::Code;
 using legate::client::Connection;
 using legate::client::Metadata;
@@ -74,6 +75,27 @@ CallOptions options_of(const CallRequest& request) {
     if (!options.timeout) {
       throw UsageError("--timeout " + request.timeout + ": want a time such as 2s or 500ms");
     }
+  }
+  return options;
+}
+
+std::string read_pem(const char* option, const std::string& path) {
+  if (path.empty()) return {};
+  std::ifstream file(path, std::ios::binary);
+  std::string text{std::istreambuf_iterator<char>(file), {}};
+  if (!file || text.empty()) throw UsageError(std::string(option) + ' ' + path + ": can't be read");
+  return text;
+}
+
+ChannelOptions channel_options_of(const CallRequest& request) {
+  ChannelOptions options;
+  options.authority = request.authority;
+  if (request.tls || !request.ca.empty() || !request.certificate.empty() || !request.key.empty() ||
+      !request.server_name.empty()) {
+    options.tls = {.roots = read_pem("--ca", request.ca),
+                   .certificate = read_pem("--cert", request.certificate),
+                   .key = read_pem("--key", request.key),
+                   .server_name = request.server_name};
   }
   return options;
 }
@@ -164,7 +186,7 @@ int exchange(const Target& target, const CallRequest& request) {
 
   const auto connection =
       Connection::dial(target.socket, {.name = "legatectl", .roles = Role::client});
-  const auto channel = connection->open_channel(request.target);
+  const auto channel = connection->open_channel(request.target, channel_options_of(request));
   if (const auto opened = connection->wait(channel); !opened.status.ok()) {
     complain("can't open a channel to " + request.target + ": " + describe(opened.status));
     return connection->closed() ? kFailed : kStatusBase + static_cast<int>(opened.status.code);

@@ -28,6 +28,12 @@ struct CallRequest {
   std::string target;
   std::string method;
   std::vector<Input> messages;
+  bool tls = false;
+  std::string ca;  // paths of PEM files
+  std::string certificate;
+  std::string key;
+  std::string server_name;
+  std::string authority;
   std::vector<std::string> headers;  // "key:value"
   std::string timeout;               // empty: no deadline
   bool wait_for_ready = false;

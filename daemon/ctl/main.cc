@@ -81,7 +81,8 @@ struct CommandLine {
 
   void add_call() {
     call = app.add_subcommand("call", "Call a method of a remote server through legated");
-    call->add_option("target", request.target, "gRPC target, such as localhost:50051 or unix:/path")
+    call->add_option("target", request.target, "gRPC target, such as localhost:50051 or unix:/path; legated:///NAME for a "
+                     "channel of the daemon's configuration")
         ->required();
     call->add_option("method", request.method, "/package.Service/Method")->required();
     data_option = call->add_option("-d,--data", texts,
@@ -92,6 +93,13 @@ struct CommandLine {
     call->add_option("-H,--header", request.headers,
                      "Request metadata key:value; base64 for keys ending in -bin")
         ->allow_extra_args(false);
+    call->add_flag("--tls", request.tls, "TLS, trusting the daemon's system roots");
+    call->add_option("--ca", request.ca, "TLS, trusting the authorities in this PEM file instead");
+    call->add_option("--cert", request.certificate, "PEM file: certificate chain to show");
+    call->add_option("--key", request.key, "PEM file: its private key");
+    call->add_option("--server-name", request.server_name,
+                     "TLS, expecting this name in the server's certificate");
+    call->add_option("--authority", request.authority, "Sent instead of the target's host");
     call->add_option("--timeout", request.timeout, "Deadline, such as 2s or 500ms [none]");
     call->add_flag("--wait-for-ready", request.wait_for_ready,
                    "Wait for the server instead of failing when it can't be reached");

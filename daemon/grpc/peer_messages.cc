@@ -5,11 +5,10 @@ namespace legated {
 std::optional<Status> PeerMessages::add(Session& session, const legate::ipc::Frame& part) {
   const auto& header = part.header;
   if (header.has(legate::ipc::flag::msg_begin)) {
-    if (header.aux > config_.limits.max_message) {
+    if (header.aux > limit_.bytes) {
       return Status{StatusCode::resource_exhausted,
                     std::string(what_) + " message of " + std::to_string(header.aux) +
-                        " bytes exceeds limits.max_message, " +
-                        std::to_string(config_.limits.max_message) + " bytes",
+                        " bytes exceeds " + limit_.name + ", " + std::to_string(limit_.bytes) + " bytes",
                     Origin::daemon,
                     {}};
     }
@@ -23,9 +22,13 @@ std::optional<Status> PeerMessages::add(Session& session, const legate::ipc::Fra
                     {}};
     }
     reserved_.push_back(header.aux);
+    compress_ = !header.has(legate::ipc::flag::no_compress);
   }
   assembling_.append(part.payload);
-  if (header.has(legate::ipc::flag::msg_end)) whole_.push_back(assembling_.finish());
+  if (header.has(legate::ipc::flag::msg_end)) {
+    whole_.push_back({.bytes = assembling_.finish(),
+                      .flags = compress_ ? 0U : uint32_t{GRPC_WRITE_NO_COMPRESS}});
+  }
   return std::nullopt;
 }
 

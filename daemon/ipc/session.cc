@@ -24,7 +24,8 @@ uint8_t role_of(FrameType type) {
   switch (type) {
     case FrameType::start:
     case FrameType::open_channel:
-    case FrameType::close_channel: return static_cast<uint8_t>(Role::client);
+    case FrameType::close_channel:
+    case FrameType::connect: return static_cast<uint8_t>(Role::client);
     case FrameType::listen:
     case FrameType::register_methods:
     case FrameType::serve:
@@ -181,6 +182,7 @@ void Session::on_frame(const Frame& frame) {
     case FrameType::start:
     case FrameType::open_channel:
     case FrameType::close_channel:
+    case FrameType::connect:
     case FrameType::listen:
     case FrameType::register_methods:
     case FrameType::serve:

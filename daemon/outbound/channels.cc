@@ -1,40 +1,312 @@
 #include "daemon/outbound/channels.h"
 
 #include <grpc/grpc_security.h>
+#include <grpc/support/alloc.h>
 
 #include <array>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "daemon/grpc/metadata.h"
+#include "daemon/outbound/channel_check.h"
+#include "daemon/outbound/credentials.h"
 
 namespace legated {
+namespace {
 
-Channel::Channel(std::string target, const Config& config) : target_(std::move(target)) {
-  // What may pass is checked by the daemon on the way in, so gRPC's own send limit would only be a
-  // second, worse message.
-  std::array<grpc_arg, 3> args{};
-  const auto set = [&](size_t index, const char* key, int value) {
-    args[index].type = GRPC_ARG_INTEGER;
-    args[index].key = const_cast<char*>(key);
-    args[index].value.integer = value;
-  };
-  set(0, GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, static_cast<int>(config.limits.max_message));
-  set(1, GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, -1);
-  set(2, GRPC_ARG_MAX_METADATA_SIZE,
-      static_cast<int>(config.limits.max_metadata) * 2);  // gRPC counts 32 more per element
-  const grpc_channel_args channel_args{args.size(), args.data()};
-  grpc_channel_credentials* const credentials = grpc_insecure_credentials_create();
-  channel_ = grpc_channel_create(target_.c_str(), credentials, &channel_args);
-  grpc_channel_credentials_release(credentials);
+using Json = nlohmann::json;
+
+// Bytes of metadata that gRPC takes in; the daemon's own, lower limit is applied then. gRPC 1.51
+// drops a header block in the middle when it meets its bound, and may take the rest for that of the
+// next call on the connection.
+constexpr int64_t kGrpcMaxMetadata = 1 << 20;
+
+/// Channel arguments; what they refer to must outlive them.
+class Arguments {
+ public:
+  void set(const char* key, int64_t value) {
+    grpc_arg& arg = args_.emplace_back();
+    arg.type = GRPC_ARG_INTEGER;
+    arg.key = const_cast<char*>(key);
+    arg.value.integer = static_cast<int>(value);
+  }
+  void set(const char* key, const std::string& value) {
+    if (value.empty()) return;
+    grpc_arg& arg = args_.emplace_back();
+    arg.type = GRPC_ARG_STRING;
+    arg.key = const_cast<char*>(key);
+    arg.value.string = const_cast<char*>(value.c_str());
+  }
+  void set_unless_zero(const char* key, std::chrono::milliseconds time) {
+    if (time.count() > 0) set(key, time.count());
+  }
+  grpc_channel_args get() { return {args_.size(), args_.data()}; }
+
+ private:
+  std::vector<grpc_arg> args_;
+};
+
+std::string seconds(std::chrono::milliseconds time) {
+  return std::to_string(static_cast<double>(time.count()) / 1000) + "s";
 }
+
+std::string retry_config(const ChannelSettings& settings, uint32_t max_attempts) {
+  Json codes = Json::array();
+  for (const uint8_t code : settings.retry_codes)
+    codes.push_back(name(static_cast<StatusCode>(code)));
+  Json method;
+  method["name"] = Json::array({Json::object()});  // every method
+  method["retryPolicy"] = {{"maxAttempts", std::min(settings.retry_attempts, max_attempts)},
+                           {"initialBackoff", seconds(settings.retry_initial_backoff)},
+                           {"maxBackoff", seconds(settings.retry_max_backoff)},
+                           {"backoffMultiplier", settings.retry_multiplier},
+                           {"retryableStatusCodes", codes}};
+  Json config;
+  config["methodConfig"] = Json::array({method});
+  if (settings.retry_throttle_tokens > 0) {
+    config["retryThrottling"] = {{"maxTokens", settings.retry_throttle_tokens},
+                                 {"tokenRatio", settings.retry_throttle_ratio}};
+  }
+  return config.dump();
+}
+
+/// The service config with its retries within the daemon's bound.
+std::string bounded(const std::string& service_config, uint32_t max_attempts) {
+  Json config = Json::parse(service_config, nullptr, false);
+  if (!config.contains("methodConfig") || !config["methodConfig"].is_array()) return service_config;
+  bool changed = false;
+  for (Json& method : config["methodConfig"]) {
+    if (!method.is_object() || !method.contains("retryPolicy")) continue;
+    Json& policy = method["retryPolicy"];
+    if (!policy.is_object() || !policy.contains("maxAttempts")) continue;
+    Json& attempts = policy["maxAttempts"];
+    if (!attempts.is_number() || attempts.get<double>() <= max_attempts) continue;
+    attempts = max_attempts;
+    changed = true;
+  }
+  return changed ? config.dump() : service_config;
+}
+
+std::string service_config_of(const ChannelSettings& settings, uint32_t max_attempts) {
+  if (max_attempts < 2) return settings.service_config;  // retries are off altogether
+  if (!settings.service_config.empty()) return bounded(settings.service_config, max_attempts);
+  return settings.retry_attempts > 0 ? retry_config(settings, max_attempts) : "";
+}
+
+grpc_compression_algorithm algorithm(Compression compression) {
+  switch (compression) {
+    case Compression::deflate: return GRPC_COMPRESS_DEFLATE;
+    case Compression::gzip: return GRPC_COMPRESS_GZIP;
+    default: return GRPC_COMPRESS_NONE;
+  }
+}
+
+grpc_channel* create(const ChannelSettings& settings, const Config& config) {
+  const auto or_limit = [](uint32_t own, uint32_t limit) { return own > 0 ? own : limit; };
+  const std::string service_config = service_config_of(settings, config.outbound.max_attempts);
+  Arguments args;
+  args.set(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH,
+           or_limit(settings.max_receive_message, config.limits.max_message));
+  // What may be sent is checked by the daemon on the way in, so gRPC's own limit would only be a
+  // second, worse message.
+  args.set(GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, -1);
+  args.set(GRPC_ARG_MAX_METADATA_SIZE, kGrpcMaxMetadata);
+  args.set(GRPC_ARG_DEFAULT_AUTHORITY, settings.authority);
+  args.set(GRPC_ARG_PRIMARY_USER_AGENT_STRING, settings.user_agent);
+  args.set(GRPC_SSL_TARGET_NAME_OVERRIDE_ARG, settings.tls_server_name);
+  args.set(GRPC_ARG_LB_POLICY_NAME, settings.load_balancing);
+  args.set(GRPC_ARG_SERVICE_CONFIG, service_config);
+  args.set(GRPC_ARG_ENABLE_RETRIES, config.outbound.max_attempts > 1 ? 1 : 0);
+  args.set(GRPC_COMPRESSION_CHANNEL_DEFAULT_ALGORITHM, algorithm(settings.compression));
+  args.set_unless_zero(GRPC_ARG_KEEPALIVE_TIME_MS, settings.keepalive_time);
+  args.set_unless_zero(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, settings.keepalive_timeout);
+  if (settings.keepalive_time.count() > 0) {
+    args.set(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, settings.keepalive_without_calls ? 1 : 0);
+    args.set(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // no other bound: the user has set one
+  }
+  args.set_unless_zero(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, settings.connect_timeout);
+  args.set_unless_zero(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, settings.initial_backoff);
+  args.set_unless_zero(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, settings.max_backoff);
+  args.set_unless_zero(GRPC_ARG_CLIENT_IDLE_TIMEOUT_MS, settings.idle_timeout);
+  args.set_unless_zero(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, settings.dns_interval);
+  const grpc_channel_args channel_args = args.get();
+  grpc_channel_credentials* const credentials = credentials_for(settings);
+  grpc_channel* const channel =
+      grpc_channel_create(settings.target.c_str(), credentials, &channel_args);
+  grpc_channel_credentials_release(credentials);
+  return channel;
+}
+
+/// gRPC makes a channel out of anything; one that it could not make ends every call with the reason.
+std::string reason_of_lame(grpc_channel* channel) {
+  grpc_completion_queue* const queue = grpc_completion_queue_create_for_pluck(nullptr);
+  const grpc_slice method = grpc_slice_from_static_string("/legated/Why");
+  grpc_call* const call = grpc_channel_create_call(channel, nullptr, 0, queue, method, nullptr,
+                                                   gpr_inf_future(GPR_CLOCK_MONOTONIC), nullptr);
+  grpc_metadata_array trailers;
+  grpc_metadata_array_init(&trailers);
+  grpc_status_code code;
+  grpc_slice details = grpc_empty_slice();
+  std::array<grpc_op, 2> ops{};
+  ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
+  ops[1].op = GRPC_OP_RECV_STATUS_ON_CLIENT;
+  ops[1].data.recv_status_on_client.trailing_metadata = &trailers;
+  ops[1].data.recv_status_on_client.status = &code;
+  ops[1].data.recv_status_on_client.status_details = &details;
+  grpc_call_start_batch(call, ops.data(), ops.size(), &ops, nullptr);
+  grpc_completion_queue_pluck(queue, &ops, gpr_inf_future(GPR_CLOCK_MONOTONIC), nullptr);
+  std::string reason(text_of(details));
+  grpc_slice_unref(details);
+  grpc_metadata_array_destroy(&trailers);
+  grpc_call_unref(call);
+  grpc_completion_queue_shutdown(queue);
+  grpc_completion_queue_destroy(queue);
+  return reason;
+}
+
+/// gRPC's own view of its objects, as channelz tells it.
+Json channelz(char* text) {
+  if (text == nullptr) return {};
+  Json json = Json::parse(text, nullptr, false);
+  gpr_free(text);
+  return json;
+}
+
+/// The number of the channel made last. Channels are made on one thread only.
+int64_t newest_channel() {
+  static int64_t newest = 0;
+  for (bool more = true; more;) {
+    const Json answer = channelz(grpc_channelz_get_top_channels(newest + 1));
+    more = false;
+    for (const Json& channel : answer.value("channel", Json::array())) {
+      newest = std::max<int64_t>(newest, std::stoll(channel["ref"].value("channelId", "0")));
+      more = true;
+    }
+  }
+  return newest;
+}
+
+/// Waits for the channel's state to differ from what it was; then for the next. Lives until gRPC has
+/// told of the last.
+class StateWatch final : public Completion {
+ public:
+  StateWatch(Loop& loop, const std::shared_ptr<Channel>& channel,
+             std::function<void(Channel&)> on_change)
+      : loop_(loop), channel_(channel), on_change_(std::move(on_change)) {
+    wait(*channel, channel->state());
+  }
+
+ private:
+  void on_complete(bool) override {
+    const auto channel = channel_.lock();
+    const auto state = channel != nullptr ? channel->state() : GRPC_CHANNEL_SHUTDOWN;
+    if (state == GRPC_CHANNEL_SHUTDOWN) {
+      delete this;
+      return;
+    }
+    wait(*channel, state);
+    on_change_(*channel);
+  }
+
+  void wait(Channel& channel, grpc_connectivity_state state) {
+    grpc_channel_watch_connectivity_state(channel.get(), state,
+                                          gpr_inf_future(GPR_CLOCK_MONOTONIC),
+                                          loop_.completions(), static_cast<Completion*>(this));
+  }
+
+  Loop& loop_;
+  const std::weak_ptr<Channel> channel_;
+  const std::function<void(Channel&)> on_change_;
+};
+
+}  // namespace
+
+Channel::Channel(std::string name, ChannelSettings settings, const Config& config,
+                 grpc_channel* channel)
+    : name_(std::move(name)),
+      settings_(std::move(settings)),
+      config_(config),
+      channel_(channel),
+      channelz_id_(newest_channel()) {}
 
 Channel::~Channel() { grpc_channel_destroy(channel_); }
 
-std::shared_ptr<Channel> Channels::get(const std::string& target) {
-  std::weak_ptr<Channel>& known = channels_[target];
-  if (auto channel = known.lock()) return channel;
-  std::erase_if(channels_,
-                [&](const auto& entry) { return entry.second.expired() && entry.first != target; });
-  auto channel = std::make_shared<Channel>(target, config_);
-  channels_[target] = channel;
-  return channel;
+void Channel::watch(Loop& loop, const std::function<void(Channel&)>& on_change) {
+  if (std::exchange(watched_, true)) return;
+  new StateWatch(loop, shared_from_this(), on_change);  // destroys itself
+}
+
+MessageLimit Channel::send_limit() const {
+  if (settings_.max_send_message > 0)
+    return {settings_.max_send_message, "the channel's max_send_message"};
+  return {config_.limits.max_message, "limits.max_message"};
+}
+
+MessageLimit Channel::receive_limit() const {
+  if (settings_.max_receive_message > 0)
+    return {settings_.max_receive_message, "the channel's max_receive_message"};
+  return {config_.limits.max_message, "limits.max_message"};
+}
+
+uint32_t Channel::max_metadata() const {
+  return settings_.max_metadata > 0 ? settings_.max_metadata : config_.limits.max_metadata;
+}
+
+std::vector<Channel::Backend> Channel::backends() const {
+  std::vector<Backend> backends;
+  const Json channel = channelz(grpc_channelz_get_channel(channelz_id_));
+  for (const Json& ref : channel.value("channel", Json::object()).value("subchannelRef", Json::array())) {
+    const Json answer =
+        channelz(grpc_channelz_get_subchannel(std::stoll(ref.value("subchannelId", "0"))));
+    const Json data = answer.value("subchannel", Json::object()).value("data", Json::object());
+    backends.push_back({.address = data.value("target", ""),
+                        .state = data.value("state", Json::object()).value("state", "")});
+  }
+  return backends;
+}
+
+Channels::Channels(const Config& config) : config_(config) {
+  for (const auto& [name, settings] : config.channels) {
+    const Opened made = make(name, settings);
+    if (const Status* status = std::get_if<Status>(&made))
+      throw std::runtime_error("channels." + name + ": " + status->message);
+    named_[name] = std::get<std::shared_ptr<Channel>>(made);
+  }
+}
+
+Channels::Opened Channels::make(const std::string& name, const ChannelSettings& settings) const {
+  if (std::string problem = problem_with(settings, config_); !problem.empty())
+    return Status{StatusCode::invalid_argument, std::move(problem), Origin::daemon, {}};
+  grpc_channel* const channel = create(settings, config_);
+  if (grpc_channel_support_connectivity_watcher(channel) == 0) {
+    std::string reason = reason_of_lame(channel);
+    grpc_channel_destroy(channel);
+    return Status{StatusCode::invalid_argument, "gRPC refuses the channel: " + reason,
+                  Origin::daemon, {}};
+  }
+  return std::make_shared<Channel>(name, settings, config_, channel);
+}
+
+Channels::Opened Channels::open(const ChannelSettings& settings) {
+  if (const auto known = shared_.find(settings); known != shared_.end()) {
+    if (auto channel = known->second.lock()) return channel;
+  }
+  std::erase_if(shared_, [](const auto& entry) { return entry.second.expired(); });
+  Opened made = make("", settings);
+  if (const auto* channel = std::get_if<std::shared_ptr<Channel>>(&made))
+    shared_[settings] = *channel;
+  return made;
+}
+
+Channels::Opened Channels::named(const std::string& name) const {
+  if (const auto found = named_.find(name); found != named_.end()) return found->second;
+  std::string names;
+  for (const auto& [other, channel] : named_) names += (names.empty() ? "" : ", ") + other;
+  return Status{StatusCode::not_found,
+                "the daemon's configuration has no channel \"" + name + "\"; it has " +
+                    (names.empty() ? "none" : names),
+                Origin::daemon,
+                {}};
 }
 
 }  // namespace legated

@@ -1,30 +1,55 @@
 #pragma once
-// The gRPC channels of the daemon, shared by all processes that ask for the same target. The loop's
-// thread.
+// The gRPC channels of the daemon, shared by all processes that ask for the same. The loop's thread.
 
 #include <grpc/grpc.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
+#include <variant>
+#include <vector>
 
 #include "daemon/config/config.h"
+#include "daemon/core/status.h"
+#include "daemon/grpc/peer_messages.h"
+#include "daemon/system/loop.h"
 
 namespace legated {
 
 /// One gRPC channel. Closed when its last holder lets go; calls under way hold it.
-class Channel {
+class Channel : public std::enable_shared_from_this<Channel> {
  public:
-  Channel(std::string target, const Config& config);
+  /// Takes the gRPC channel.
+  Channel(std::string name, ChannelSettings settings, const Config& config, grpc_channel* channel);
   ~Channel();
   Channel(const Channel&) = delete;
   Channel& operator=(const Channel&) = delete;
 
   grpc_channel* get() const { return channel_; }
-  const std::string& target() const { return target_; }
+  /// In the configuration; empty: a peer asked for it.
+  const std::string& name() const { return name_; }
+  const ChannelSettings& settings() const { return settings_; }
+  const std::string& target() const { return settings_.target; }
+
   grpc_connectivity_state state() const {
     return grpc_channel_check_connectivity_state(channel_, 0);
   }
+  /// Leaves IDLE.
+  void connect() { grpc_channel_check_connectivity_state(channel_, 1); }
+  /// Calls `on_change` after each change of the state, from now on.
+  void watch(Loop& loop, const std::function<void(Channel&)>& on_change);
+
+  MessageLimit send_limit() const;
+  MessageLimit receive_limit() const;
+  uint32_t max_metadata() const;
+
+  /// The addresses that the target stands for, with the state of the connection to each.
+  struct Backend {
+    std::string address;
+    std::string state;
+  };
+  std::vector<Backend> backends() const;
 
   // For the operator.
   uint32_t users = 0;  // open channels of processes
@@ -35,27 +60,44 @@ class Channel {
   std::string last_error;
 
  private:
-  std::string target_;
-  grpc_channel* channel_;
+  const std::string name_;
+  const ChannelSettings settings_;
+  const Config& config_;
+  grpc_channel* const channel_;
+  const int64_t channelz_id_;
+  bool watched_ = false;
 };
 
 class Channels {
  public:
-  explicit Channels(const Config& config) : config_(config) {}
+  /// Makes the configuration's channels; they connect when they are used. Throws std::runtime_error
+  /// when one can't be.
+  explicit Channels(const Config& config);
 
-  /// The channel for this target, new or shared. Never waits for a connection.
-  std::shared_ptr<Channel> get(const std::string& target);
+  using Opened = std::variant<std::shared_ptr<Channel>, Status>;
+
+  /// The channel of these settings, new or shared. Never waits for a connection.
+  Opened open(const ChannelSettings& settings);
+  /// The channel of that name in the configuration.
+  Opened named(const std::string& name) const;
+
+  /// Lets go of the configuration's channels.
+  void close() { named_.clear(); }
 
   template <class Visit>
   void each(Visit visit) const {
-    for (const auto& [target, weak] : channels_) {
+    for (const auto& [name, channel] : named_) visit(*channel);
+    for (const auto& [settings, weak] : shared_) {
       if (const auto channel = weak.lock()) visit(*channel);
     }
   }
 
  private:
+  Opened make(const std::string& name, const ChannelSettings& settings) const;
+
   const Config& config_;
-  std::map<std::string, std::weak_ptr<Channel>> channels_;
+  std::map<std::string, std::shared_ptr<Channel>> named_;
+  std::map<ChannelSettings, std::weak_ptr<Channel>> shared_;
 };
 
 }  // namespace legated

@@ -4,6 +4,8 @@
 
 #include <cstring>
 
+#include "daemon/outbound/credentials.h"
+
 namespace legated {
 
 using namespace legate::ipc;
@@ -29,6 +31,14 @@ std::string refuse_method(std::string_view method) {
   return fine ? std::string()
               : "the method must be \"/package.Service/Method\" in printable ASCII, at most 1024 "
                 "bytes";
+}
+
+const char* name_of(legate::ipc::Compression compression) {
+  switch (compression) {
+    case legate::ipc::Compression::deflate: return "deflate";
+    case legate::ipc::Compression::gzip: return "gzip";
+    default: return "identity";
+  }
 }
 
 }  // namespace
@@ -67,7 +77,12 @@ void ClientCall::begin(const Start& meta, uint64_t cost) {
     return refuse(
         {StatusCode::invalid_argument, "unknown call shape", legated::Origin::daemon, {}});
   }
-  if (Status status = metadata_.assign(meta.metadata(), config_.limits.max_metadata);
+  if (meta.compression() > legate::ipc::Compression::MAX) {
+    return refuse(
+        {StatusCode::invalid_argument, "unknown compression", legated::Origin::daemon, {}});
+  }
+  if (Status status = set_limits(meta); !status.ok()) return refuse(std::move(status));
+  if (Status status = metadata_.assign(meta.metadata(), channel_->max_metadata());
       !status.ok()) {
     return refuse(std::move(status));
   }
@@ -79,9 +94,33 @@ void ClientCall::begin(const Start& meta, uint64_t cost) {
                    {}});
   }
   cost_ = cost;
+  if (meta.compression() != legate::ipc::Compression::inherit)
+    metadata_.add(GRPC_COMPRESSION_REQUEST_ALGORITHM_MD_KEY, name_of(meta.compression()));
   call_ = grpc_channel_create_call(channel_->get(), nullptr, GRPC_PROPAGATE_DEFAULTS,
                                    loop_.completions(), method_, nullptr,
                                    deadline_after(meta.timeout_us()), nullptr);
+}
+
+Status ClientCall::set_limits(const Start& meta) {
+  MessageLimit send = channel_->send_limit();
+  receive_limit_ = channel_->receive_limit();
+  const auto narrow = [](MessageLimit& limit, uint32_t wanted, const char* name) {
+    if (wanted == 0) return Status{};
+    if (wanted > limit.bytes) {
+      return Status{StatusCode::invalid_argument,
+                    std::string(name) + " of " + std::to_string(wanted) + " bytes is above " +
+                        limit.name + ", " + std::to_string(limit.bytes) + " bytes",
+                    legated::Origin::daemon,
+                    {}};
+    }
+    limit = {wanted, name};
+    return Status{};
+  };
+  if (Status status = narrow(send, meta.max_send_message(), "the call's max_send_message");
+      !status.ok())
+    return status;
+  messages_.set_limit(send);
+  return narrow(receive_limit_, meta.max_receive_message(), "the call's max_receive_message");
 }
 
 ClientCall::~ClientCall() {
@@ -195,7 +234,9 @@ void ClientCall::add_initial_metadata(Batch& batch) {
 }
 
 void ClientCall::add_message(Batch& batch) {
-  batch.add(GRPC_OP_SEND_MESSAGE).data.send_message.send_message = messages_.oldest();
+  grpc_op& op = batch.add(GRPC_OP_SEND_MESSAGE);
+  op.data.send_message.send_message = messages_.oldest();
+  op.flags = messages_.oldest_flags();
 }
 
 void ClientCall::start_unary() {
@@ -247,7 +288,7 @@ void ClientCall::on_sent(bool ok) {
 }
 
 void ClientCall::on_headers(bool) {
-  const Status fit = headers_.limit(config_.limits.max_metadata, "the server's headers");
+  const Status fit = headers_.limit(channel_->max_metadata(), "the server's headers");
   core_.on_headers(headers_.empty());
   if (!fit.ok()) core_.refuse(fit);
   loop_.queue_pump(*this);
@@ -266,6 +307,13 @@ void ClientCall::take_answer(Tell tell) {
             legated::Origin::remote,
             {}});
   }
+  if (message != nullptr && message->length() > receive_limit_.bytes) {
+    refuse({StatusCode::resource_exhausted,
+            "the server's message of " + std::to_string(message->length()) + " bytes exceeds " +
+                receive_limit_.name + ", " + std::to_string(receive_limit_.bytes) + " bytes",
+            legated::Origin::daemon,
+            {}});
+  }
   if (core_.messages_waiting() > waiting) {
     message_ = std::move(message);
     if (session_ != nullptr) session_->hold(message_->length());
@@ -277,8 +325,16 @@ void ClientCall::on_received(bool) {
   take_answer([this](std::optional<uint32_t> length) { core_.on_message(length); });
 }
 
+std::string ClientCall::explained(std::string message) const {
+  if (message.starts_with("Received message larger than max"))
+    return message + "; the bound is " + receive_limit_.name;
+  if (const std::string why = explain_failure(channel_->settings(), message); !why.empty())
+    message += "; legated: " + why;
+  return message;
+}
+
 Status ClientCall::remote_status() {
-  if (Status fit = trailers_.limit(config_.limits.max_metadata, "the server's trailers"); !fit.ok())
+  if (Status fit = trailers_.limit(channel_->max_metadata(), "the server's trailers"); !fit.ok())
     return fit;
   if (GRPC_SLICE_LENGTH(details_) > kMaxStatusMessage) {
     return {StatusCode::resource_exhausted,
@@ -290,7 +346,9 @@ Status ClientCall::remote_status() {
   uint32_t code;
   static_assert(sizeof code == sizeof code_);
   std::memcpy(&code, &code_, sizeof code);
-  Status status = status_from_wire(code, std::string(text_of(details_)), legated::Origin::remote);
+  std::string message(text_of(details_));
+  if (code != 0) message = explained(std::move(message));
+  Status status = status_from_wire(code, std::move(message), legated::Origin::remote);
   if (!status.ok()) {
     for (size_t i = 0; i < trailers_.array()->count; ++i) {
       const grpc_metadata& element = trailers_.array()->metadata[i];
@@ -308,7 +366,7 @@ void ClientCall::on_status(bool) {
 
 void ClientCall::on_unary(bool) {
   if (session_ != nullptr) messages_.on_batch_done(*session_);
-  const Status fit = headers_.limit(config_.limits.max_metadata, "the server's headers");
+  const Status fit = headers_.limit(channel_->max_metadata(), "the server's headers");
   take_answer([this](std::optional<uint32_t> length) { core_.on_unary(headers_.empty(), length); });
   if (!fit.ok()) core_.refuse(fit);
 }

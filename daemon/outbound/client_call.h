@@ -58,6 +58,7 @@ class ClientCall final : public SessionCall, private EndOfPass {
   void run() override;  // pump
 
   void begin(const legate::ipc::Start& meta, uint64_t cost);
+  [[nodiscard]] Status set_limits(const legate::ipc::Start& meta);
   std::optional<Violation> on_part(const legate::ipc::Frame& frame);
   std::optional<Violation> take_part(const legate::ipc::Frame& frame);
   void return_credit();
@@ -75,6 +76,7 @@ class ClientCall final : public SessionCall, private EndOfPass {
   template <class Tell>
   void take_answer(Tell tell);
   Status remote_status();
+  std::string explained(std::string message) const;
 
   Loop& loop_;
   const Config& config_;
@@ -87,6 +89,7 @@ class ClientCall final : public SessionCall, private EndOfPass {
   ClientCallOwner& owner_;
   OutgoingCall core_;
   bool wait_for_ready_;
+  MessageLimit receive_limit_{};
   uint64_t cost_ = 0;  // of the session's memory budget, besides messages
   grpc_call* call_ = nullptr;
 

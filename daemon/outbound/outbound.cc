@@ -2,62 +2,102 @@
 
 #include <algorithm>
 
+#include "daemon/outbound/channel_check.h"
+
 namespace legated {
 
 using namespace legate::ipc;
 using legated::Origin;
 using legated::Status;
 
+namespace {
+
+constexpr std::string_view kNamed = "legated:///";
+
+}  // namespace
+
 void Outbound::on_request(Session& session, const Frame& frame) {
   switch (frame.header.type) {
     case FrameType::open_channel: return open_channel(session, frame);
     case FrameType::close_channel: return close_channel(session, frame);
+    case FrameType::connect: return connect(session, frame);
     default: return start_call(session, frame);
   }
 }
 
+Outbound::Holder& Outbound::holder(Session& session) {
+  return holders_.try_emplace(session.id(), Holder{.session = &session, .channels = {}}).first->second;
+}
+
 void Outbound::open_channel(Session& session, const Frame& frame) {
   const CallId id{frame.header.call_id};
-  const std::string target(view(frame.as<OpenChannel>().target()));
-  const bool printable =
-      std::all_of(target.begin(), target.end(), [](char c) { return c > 0x20 && c < 0x7f; });
-  if (target.empty() || target.size() > 2048 || !printable) {
-    return session.answer(id, {StatusCode::invalid_argument,
-                               "the channel's target must be 1 to 2048 printable ASCII characters "
-                               "without spaces, such as \"host:port\"",
-                               Origin::daemon,
-                               {}});
+  const auto& request = frame.as<OpenChannel>();
+  const std::string_view target = view(request.target());
+  const auto refuse = [&](StatusCode code, std::string why) {
+    session.answer(id, {code, std::move(why), Origin::daemon, {}});
+  };
+  Holder& holder = this->holder(session);
+  if (holder.channels.size() >= config_.ipc.max_channels) {
+    return refuse(StatusCode::resource_exhausted,
+                  "this connection holds " + std::to_string(holder.channels.size()) +
+                      " channels, the most ipc.max_channels allows; close some with CLOSE_CHANNEL");
   }
-  Holder& holder = holders_[session.id()];
-  if (holder.channels.size() >= kMaxChannels) {
-    return session.answer(id, {StatusCode::resource_exhausted,
-                               "this connection holds " + std::to_string(kMaxChannels) +
-                                   " channels, the most it may; close some with CLOSE_CHANNEL",
-                               Origin::daemon,
-                               {}});
+  const bool named = target.starts_with(kNamed);
+  if (named && request.options() != nullptr) {
+    return refuse(StatusCode::invalid_argument,
+                  "a channel of the configuration takes no options; leave them out, or give a "
+                  "target of another kind");
   }
-  const auto channel = channels_.get(target);
+  Channels::Opened opened = named ? channels_.named(std::string(target.substr(kNamed.size())))
+                                  : channels_.open(settings_of(request));
+  if (const auto* status = std::get_if<Status>(&opened)) return session.answer(id, *status);
+  const auto& channel = std::get<std::shared_ptr<Channel>>(opened);
+  const auto state = channel->state();
   const bool shared = channel->users++ > 0;
-  holder.channels[raw(id)] = channel;
+  holder.channels[raw(id)] = {.channel = channel, .watched = request.watch(), .told = state};
   auto& fbb = session.builder();
-  fbb.Finish(CreateChannelOpened(fbb, shared, static_cast<ConnectivityState>(channel->state())));
+  fbb.Finish(CreateChannelOpened(fbb, shared, static_cast<ConnectivityState>(state)));
   session.control(FrameType::channel_opened, id, 0, &fbb);
+  if (request.watch()) channel->watch(loop_, [this](Channel& changed) { on_state(changed); });
+}
+
+void Outbound::on_state(Channel& channel) {
+  const auto state = channel.state();
+  for (auto& [session, holder] : holders_) {
+    for (auto& [id, held] : holder.channels) {
+      if (held.channel.get() != &channel || !held.watched || held.told == state) continue;
+      held.told = state;
+      holder.session->control(FrameType::channel_state, CallId{id}, static_cast<uint32_t>(state));
+    }
+  }
+}
+
+Outbound::Held* Outbound::find_channel(Session& session, const Frame& frame) {
+  auto& channels = holder(session).channels;
+  if (const auto found = channels.find(frame.header.aux); found != channels.end())
+    return &found->second;
+  session.answer(
+      CallId{frame.header.call_id},
+      {StatusCode::not_found,
+       "channel " + std::to_string(frame.header.aux) + " is not open on this connection",
+       Origin::daemon,
+       {}});
+  return nullptr;
 }
 
 void Outbound::close_channel(Session& session, const Frame& frame) {
-  const CallId id{frame.header.call_id};
-  auto& channels = holders_[session.id()].channels;
-  const auto found = channels.find(frame.header.aux);
-  if (found == channels.end()) {
-    return session.answer(
-        id, {StatusCode::not_found,
-             "channel " + std::to_string(frame.header.aux) + " is not open on this connection",
-             Origin::daemon,
-             {}});
-  }
-  --found->second->users;
-  channels.erase(found);
-  session.answer(id, {});
+  const Held* held = find_channel(session, frame);
+  if (held == nullptr) return;
+  --held->channel->users;
+  holder(session).channels.erase(frame.header.aux);
+  session.answer(CallId{frame.header.call_id}, {});
+}
+
+void Outbound::connect(Session& session, const Frame& frame) {
+  const Held* held = find_channel(session, frame);
+  if (held == nullptr) return;
+  held->channel->connect();
+  session.answer(CallId{frame.header.call_id}, {});
 }
 
 void Outbound::start_call(Session& session, const Frame& frame) {
@@ -66,7 +106,7 @@ void Outbound::start_call(Session& session, const Frame& frame) {
     return session.answer(
         id, {StatusCode::unavailable, "legated is shutting down", Origin::daemon, {}});
   }
-  Holder& holder = holders_[session.id()];
+  Holder& holder = this->holder(session);
   if (holder.calls >= config_.ipc.max_calls) {
     return session.answer(id, {StatusCode::resource_exhausted,
                                "this connection has " + std::to_string(holder.calls) +
@@ -76,7 +116,7 @@ void Outbound::start_call(Session& session, const Frame& frame) {
   }
   const auto channel = holder.channels.find(frame.as<Start>().channel());
   auto made = std::make_unique<ClientCall>(
-      loop_, config_, session, frame, channel == holder.channels.end() ? nullptr : channel->second,
+      loop_, config_, session, frame, channel == holder.channels.end() ? nullptr : channel->second.channel,
       static_cast<ClientCallOwner&>(*this));
   ClientCall& call = *made;
   calls_[&call] = std::move(made);
@@ -100,7 +140,7 @@ void Outbound::on_call_finished(ClientCall& call) {
 void Outbound::on_session_lost(SessionId session) {
   const auto holder = holders_.find(session);
   if (holder == holders_.end()) return;
-  for (const auto& [id, channel] : holder->second.channels) --channel->users;
+  for (const auto& [id, held] : holder->second.channels) --held.channel->users;
   holders_.erase(holder);
 }
 

@@ -1,6 +1,6 @@
 #pragma once
-// The daemon as a gRPC client on behalf of its peers: OPEN_CHANNEL, CLOSE_CHANNEL, START. The
-// loop's thread.
+// The daemon as a gRPC client on behalf of its peers: OPEN_CHANNEL, CLOSE_CHANNEL, CONNECT,
+// START. The loop's thread.
 
 #include <functional>
 #include <map>
@@ -16,17 +16,20 @@ namespace legated {
 
 class Outbound final : private ClientCallOwner {
  public:
-  /// `on_change` is called when a call has ended.
+  /// `on_change` is called when a call has ended. Throws std::runtime_error when a channel of the
+  /// configuration can't be made.
   Outbound(Loop& loop, const Config& config, std::function<void()> on_change)
       : loop_(loop), config_(config), on_change_(std::move(on_change)), channels_(config) {}
 
-  /// OPEN_CHANNEL, CLOSE_CHANNEL or START.
+  /// OPEN_CHANNEL, CLOSE_CHANNEL, CONNECT or START.
   void on_request(Session& session, const legate::ipc::Frame& frame);
   void on_session_lost(SessionId session);
 
   /// New calls are refused.
   void drain() { draining_ = true; }
   void end_calls(const Status& status);
+  /// Closes what is left once all calls and sessions have ended.
+  void close() { channels_.close(); }
   bool idle() const { return calls_.empty(); }
 
   const Channels& channels() const { return channels_; }
@@ -36,17 +39,25 @@ class Outbound final : private ClientCallOwner {
   uint64_t started() const { return started_; }
 
  private:
-  static constexpr size_t kMaxChannels =
-      1000;  // distinct ids of one connection; channels themselves are shared
+  struct Held {
+    std::shared_ptr<Channel> channel;
+    bool watched;
+    grpc_connectivity_state told;  // to the peer, if watched
+  };
 
   struct Holder {
-    std::map<uint32_t, std::shared_ptr<Channel>> channels;  // by the id of OPEN_CHANNEL
-    uint32_t calls = 0;                                     // under way
+    Session* session;
+    std::map<uint32_t, Held> channels;  // by the id of OPEN_CHANNEL
+    uint32_t calls = 0;                 // under way
   };
 
   void on_call_finished(ClientCall& call) override;
   void open_channel(Session& session, const legate::ipc::Frame& frame);
   void close_channel(Session& session, const legate::ipc::Frame& frame);
+  void connect(Session& session, const legate::ipc::Frame& frame);
+  void on_state(Channel& channel);
+  Holder& holder(Session& session);
+  Held* find_channel(Session& session, const legate::ipc::Frame& frame);
   void start_call(Session& session, const legate::ipc::Frame& frame);
 
   Loop& loop_;

@@ -22,7 +22,7 @@ bool verify(flatbuffers::Verifier& verifier) {
   return verifier.VerifyBuffer<Table>(nullptr);
 }
 
-constexpr uint8_t kMessageFlags = flag::end_stream | flag::whole_message;
+constexpr uint8_t kMessageFlags = flag::end_stream | flag::whole_message | flag::no_compress;
 
 constexpr TypeInfo kTypes[] = {
     {FrameType::hello, "HELLO", 0, verify<Hello>},
@@ -43,6 +43,8 @@ constexpr TypeInfo kTypes[] = {
     {FrameType::open_channel, "OPEN_CHANNEL", 0, verify<OpenChannel>},
     {FrameType::channel_opened, "CHANNEL_OPENED", 0, verify<ChannelOpened>},
     {FrameType::close_channel, "CLOSE_CHANNEL", 0, nullptr},
+    {FrameType::channel_state, "CHANNEL_STATE", 0, nullptr},
+    {FrameType::connect, "CONNECT", 0, nullptr},
     {FrameType::listen, "LISTEN", 0, verify<Listen>},
     {FrameType::listening, "LISTENING", 0, verify<Listening>},
     {FrameType::register_methods, "REGISTER", 0, verify<Register>},

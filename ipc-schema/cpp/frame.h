@@ -39,6 +39,8 @@ enum class FrameType : uint8_t {
   open_channel = 32,
   channel_opened = 33,
   close_channel = 34,
+  channel_state = 35,
+  connect = 36,
   listen = 48,
   listening = 49,
   register_methods = 50,
@@ -56,6 +58,7 @@ namespace flag {
 inline constexpr uint8_t end_stream = 0x01;
 inline constexpr uint8_t msg_begin = 0x02;
 inline constexpr uint8_t msg_end = 0x04;
+inline constexpr uint8_t no_compress = 0x08;
 inline constexpr uint8_t critical = 0x80;
 inline constexpr uint8_t whole_message = msg_begin | msg_end;
 }  // namespace flag

@@ -198,8 +198,8 @@ TEST_F(OutgoingMetadata, ManySmallEntriesPass) {
 }
 
 TEST_F(OutgoingMetadata, AnswerAboveTheLimitIsResourceExhausted) {
-  // The first is above the daemon's limit, the second above what gRPC takes in for it.
-  for (const int values : {9, 40}) {
+  // The first is little above the daemon's limit, the second far above, the third above gRPC's own.
+  for (const int values : {9, 40, 150}) {
     for (const bool in_trailers : {false, true}) {
       SCOPED_TRACE(std::to_string(values) + " in " + (in_trailers ? "trailers" : "headers"));
       Command command;
@@ -215,7 +215,10 @@ TEST_F(OutgoingMetadata, AnswerAboveTheLimitIsResourceExhausted) {
       command.set_response_count(1);
       const auto call = start(kServerStream, Shape::server_streaming, command, true);
       EXPECT_STATUS(Code::resource_exhausted, call->finish());
-      EXPECT_STATUS(Code::ok, unary(Command()).status);
+      // gRPC may fail the next call on the connection along with one above its own bound.
+      if (values < 100) {
+        EXPECT_STATUS(Code::ok, unary(Command()).status);
+      }
     }
   }
 }

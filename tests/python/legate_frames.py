@@ -11,8 +11,9 @@ SCHEMA_FOLDER = Path(__file__).resolve().parents[2] / "ipc-schema"
 SCHEMA = Schema((SCHEMA_FOLDER / "legate.fbs").read_text())
 
 HEADER = struct.Struct("<IIBBHI")
-END_STREAM, MSG_BEGIN, MSG_END, CRITICAL = 0x01, 0x02, 0x04, 0x80
-FLAGS = {END_STREAM: "END_STREAM", MSG_BEGIN: "MSG_BEGIN", MSG_END: "MSG_END", CRITICAL: "CRITICAL"}
+END_STREAM, MSG_BEGIN, MSG_END, NO_COMPRESS, CRITICAL = 0x01, 0x02, 0x04, 0x08, 0x80
+FLAGS = {END_STREAM: "END_STREAM", MSG_BEGIN: "MSG_BEGIN", MSG_END: "MSG_END", NO_COMPRESS: "NO_COMPRESS",
+         CRITICAL: "CRITICAL"}
 WHOLE = MSG_BEGIN | MSG_END
 MAX_META = 131_072
 
@@ -25,7 +26,7 @@ TYPES = {
     "STATUS": (19, "Status", False), "CANCEL": (20, None, False), "ACCEPT": (21, None, False),
     "REJECT": (22, None, False),
     "OPEN_CHANNEL": (32, "OpenChannel", False), "CHANNEL_OPENED": (33, "ChannelOpened", False),
-    "CLOSE_CHANNEL": (34, None, False),
+    "CLOSE_CHANNEL": (34, None, False), "CHANNEL_STATE": (35, None, False), "CONNECT": (36, None, False),
     "LISTEN": (48, "Listen", False), "LISTENING": (49, "Listening", False),
     "REGISTER": (50, "Register", False), "LEASE": (51, None, False), "SERVE": (52, None, False),
     "UNREGISTER": (53, None, False), "QUERY": (64, "Query", False),
@@ -99,7 +100,7 @@ class Decoder:
             _, table, carries_payload = TYPES[kind]
             allowed = CRITICAL
             if kind in ("START", "DATA"):
-                allowed |= END_STREAM | MSG_BEGIN | MSG_END
+                allowed |= END_STREAM | MSG_BEGIN | MSG_END | NO_COMPRESS
             if flags & ~allowed:
                 fail("malformed_frame", f"flags {flags:#x}")
             if body > words * 8 and not carries_payload:

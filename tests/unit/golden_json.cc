@@ -129,7 +129,10 @@ Object json(const Start& t) {
       .add("lease", t.lease())
       .add("authority", t.authority())
       .add("peer", t.peer())
-      .add("queued_us", t.queued_us());
+      .add("queued_us", t.queued_us())
+      .add("compression", t.compression())
+      .add("max_send_message", t.max_send_message())
+      .add("max_receive_message", t.max_receive_message());
 }
 
 Object json(const Headers& t) { return Object().add("metadata", t.metadata()); }
@@ -144,7 +147,54 @@ Object json(const Status& t) {
       .add("elapsed_us", t.elapsed_us());
 }
 
-Object json(const OpenChannel& t) { return Object().add("target", t.target()); }
+Object json(const Tls& t) {
+  return Object()
+      .add("roots", t.roots())
+      .add("certificate", t.certificate())
+      .add("key", t.key())
+      .add("server_name", t.server_name());
+}
+
+Object json(const Retry& t) {
+  return Object()
+      .add("attempts", t.attempts())
+      .add("initial_backoff_ms", t.initial_backoff_ms())
+      .add("max_backoff_ms", t.max_backoff_ms())
+      .add("multiplier_percent", t.multiplier_percent())
+      .add("codes", t.codes())
+      .add("throttle_tokens", t.throttle_tokens())
+      .add("throttle_permille", t.throttle_permille());
+}
+
+Object json(const ChannelOptions& t) {
+  Object object;
+  if (t.tls() != nullptr) object.put("tls", json(*t.tls()).text());
+  object.add("authority", t.authority())
+      .add("user_agent", t.user_agent())
+      .add("load_balancing", t.load_balancing())
+      .add("service_config", t.service_config())
+      .add("compression", t.compression())
+      .add("max_send_message", t.max_send_message())
+      .add("max_receive_message", t.max_receive_message())
+      .add("max_metadata", t.max_metadata())
+      .add("keepalive_time_ms", t.keepalive_time_ms())
+      .add("keepalive_timeout_ms", t.keepalive_timeout_ms())
+      .add("keepalive_without_calls", t.keepalive_without_calls())
+      .add("connect_timeout_ms", t.connect_timeout_ms())
+      .add("initial_backoff_ms", t.initial_backoff_ms())
+      .add("max_backoff_ms", t.max_backoff_ms())
+      .add("idle_timeout_ms", t.idle_timeout_ms())
+      .add("dns_interval_ms", t.dns_interval_ms());
+  if (t.retry() != nullptr) object.put("retry", json(*t.retry()).text());
+  return object;
+}
+
+Object json(const OpenChannel& t) {
+  Object object;
+  object.add("target", t.target());
+  if (t.options() != nullptr) object.put("options", json(*t.options()).text());
+  return object.add("watch", t.watch());
+}
 
 Object json(const ChannelOpened& t) {
   return Object().add("shared", t.shared()).add("state", t.state());

@@ -11,10 +11,11 @@ namespace {
 constexpr size_t kBytesPerLine = 16;
 
 std::string flag_names(uint8_t flags) {
-  constexpr std::array<std::pair<uint8_t, const char*>, 4> kNames = {{
+  constexpr std::array<std::pair<uint8_t, const char*>, 5> kNames = {{
       {flag::end_stream, "END_STREAM"},
       {flag::msg_begin, "MSG_BEGIN"},
       {flag::msg_end, "MSG_END"},
+      {flag::no_compress, "NO_COMPRESS"},
       {flag::critical, "CRITICAL"},
   }};
   std::string names;

@@ -109,7 +109,7 @@ auto status_full(FlatBufferBuilder& b) {
 auto start_appended_field(FlatBufferBuilder& b) {
   const auto method = b.CreateString(kMethod.data(), kMethod.size());
   const auto start = b.StartTable();
-  b.AddElement<uint32_t>(Start::VT_QUEUED_US + 2, 0xdead'beef, 0);
+  b.AddElement<uint32_t>(Start::VT_MAX_RECEIVE_MESSAGE + 2, 0xdead'beef, 0);
   b.AddOffset(Start::VT_METHOD, method);
   b.AddElement<uint32_t>(Start::VT_CHANNEL, 1, 0);
   return Offset<Start>(b.EndTable(start));
@@ -262,6 +262,26 @@ void add_requests(std::vector<GoldenVector>& v) {
       with_meta({.call_id = 1, .type = Type::open_channel}, [](auto& b) {
         return CreateOpenChannelDirect(b, "dns:///greeter.example:50051");
       }));
+  add("open-channel-options", "TLS, retries and a watch.",
+      with_meta({.call_id = 1, .type = Type::open_channel}, [](auto& b) {
+        const auto target = b.CreateString("orders.internal:443");
+        const auto tls = CreateTlsDirect(b, "-----BEGIN CERTIFICATE-----", nullptr, nullptr,
+                                         "orders.example");
+        const std::vector<uint8_t> codes = {14, 8};
+        const auto retry = CreateRetryDirect(b, 3, 50, 2'000, 150, &codes, 20, 500);
+        const auto agent = b.CreateString("greeter/1.0");
+        const auto balancing = b.CreateString("round_robin");
+        ChannelOptionsBuilder options(b);
+        options.add_tls(tls);
+        options.add_user_agent(agent);
+        options.add_load_balancing(balancing);
+        options.add_compression(Compression::gzip);
+        options.add_max_receive_message(1'000'000);
+        options.add_keepalive_time_ms(30'000);
+        options.add_retry(retry);
+        const auto table = options.Finish();
+        return CreateOpenChannel(b, target, table, true);
+      }));
   add("channel-opened", "Every field has its default: new, idle.",
       with_meta({.call_id = 1, .type = Type::channel_opened},
                 [](auto& b) { return CreateChannelOpened(b); }));
@@ -270,6 +290,11 @@ void add_requests(std::vector<GoldenVector>& v) {
                 [](auto& b) { return CreateChannelOpened(b, true, ConnectivityState::ready); }));
   add("close-channel", "aux names the channel.",
       plain({.call_id = 5, .type = Type::close_channel, .aux = 1}));
+  add("channel-state", "A watched channel is ready.",
+      plain({.call_id = 1,
+             .type = Type::channel_state,
+             .aux = static_cast<uint32_t>(ConnectivityState::ready)}));
+  add("connect", "aux names the channel.", plain({.call_id = 7, .type = Type::connect, .aux = 1}));
   add("listen", "Any free port.", with_meta({.call_id = 1, .type = Type::listen}, [](auto& b) {
         return CreateListenDirect(b, "127.0.0.1:0");
       }));
@@ -347,8 +372,8 @@ void add_malformed(std::vector<GoldenVector>& v) {
       raw({.body_length = 0, .call_id = 9, .type = kUnknownType, .flags = flag::critical}));
   add("type-zero-critical", "0 is no type either.", unsupported,
       raw({.body_length = 0, .call_id = 0, .type = FrameType{0}, .flags = flag::critical}));
-  add("flag-unknown", "Bit 0x08 is not defined.", malformed_frame,
-      raw({.body_length = 0, .call_id = 3, .type = Type::data, .flags = flag::end_stream | 0x08}));
+  add("flag-unknown", "Bit 0x10 is not defined.", malformed_frame,
+      raw({.body_length = 0, .call_id = 3, .type = Type::data, .flags = flag::end_stream | 0x10}));
   add("flag-misplaced", "END_STREAM on CANCEL.", malformed_frame,
       raw({.body_length = 0, .call_id = 3, .type = Type::cancel, .flags = flag::end_stream}));
   add("payload-on-ping", "PING has no payload.", malformed_frame,

@@ -100,6 +100,7 @@ TEST(ProtocolPage, FlagsAreThoseOfTheCodec) {
   const std::map<std::string, uint8_t> known = {{"END_STREAM", flag::end_stream},
                                                 {"MSG_BEGIN", flag::msg_begin},
                                                 {"MSG_END", flag::msg_end},
+                                                {"NO_COMPRESS", flag::no_compress},
                                                 {"CRITICAL", flag::critical}};
   std::map<std::string, uint8_t> listed;
   for (const auto& cells : table_after("## 2. Frames")) {

@@ -1,0 +1,68 @@
+#pragma once
+// How a remote server is reached: a section [channels.NAME] of the configuration, or the target and
+// options of a peer's OPEN_CHANNEL. Plain values; equal settings share one gRPC channel.
+
+#include <chrono>
+#include <compare>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace legated {
+
+/// The values are those of legate.fbs.
+enum class Compression : uint8_t { identity = 1, deflate = 2, gzip = 3 };
+
+/// Numbers that are 0 and texts that are empty leave gRPC's default, unless said otherwise. Sizes in
+/// bytes.
+struct ChannelSettings {
+  using Milliseconds = std::chrono::milliseconds;
+
+  std::string target;
+  std::string authority;
+  std::string user_agent;
+
+  // TLS. PEM text comes from peers, paths from the configuration; never both.
+  bool tls = false;
+  std::string tls_roots;  // of roots and roots_file both empty: the system's
+  std::string tls_certificate;
+  std::string tls_key;
+  std::string tls_roots_file;  // files are read again when they have changed
+  std::string tls_certificate_file;
+  std::string tls_key_file;
+  std::chrono::seconds tls_refresh{10};  // between looks at the files
+  std::string tls_server_name;
+
+  // Choice of a backend
+  std::string load_balancing = "pick_first";  // unless the service config names a policy
+  std::string service_config;  // JSON; excludes retry_attempts
+
+  // Messages
+  Compression compression = Compression::identity;
+  uint32_t max_send_message = 0;  // 0: limits.max_message
+  uint32_t max_receive_message = 0;
+  uint32_t max_metadata = 0;  // 0: limits.max_metadata
+
+  // Connections
+  Milliseconds keepalive_time{0};  // 0: no pings
+  Milliseconds keepalive_timeout{0};
+  bool keepalive_without_calls = false;
+  Milliseconds connect_timeout{0};
+  Milliseconds initial_backoff{0};
+  Milliseconds max_backoff{0};
+  Milliseconds idle_timeout{0};
+  Milliseconds dns_interval{0};
+
+  // Retries
+  uint32_t retry_attempts = 0;  // calls in all; 0: as the service config says
+  Milliseconds retry_initial_backoff{100};
+  Milliseconds retry_max_backoff{1000};
+  double retry_multiplier = 2;
+  std::vector<uint8_t> retry_codes{14};  // UNAVAILABLE
+  uint32_t retry_throttle_tokens = 0;    // 0: retries are not throttled
+  double retry_throttle_ratio = 0.1;
+
+  auto operator<=>(const ChannelSettings&) const = default;
+};
+
+}  // namespace legated

@@ -1,0 +1,142 @@
+#include "daemon/outbound/credentials.h"
+
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <sstream>
+
+namespace legated {
+namespace {
+
+using Bio = std::unique_ptr<BIO, decltype(&BIO_free)>;
+using Certificate = std::unique_ptr<X509, decltype(&X509_free)>;
+using PrivateKey = std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)>;
+
+constexpr size_t kMaxPem = 1 << 20;
+
+/// A text and what to call it.
+struct Pem {
+  std::string name;
+  std::string text;
+  std::string problem{};
+};
+
+Pem load(const char* field, const std::string& text, const char* key, const std::string& path) {
+  if (path.empty()) return {.name = field, .text = text};
+  Pem pem{.name = std::string(key) + " " + path, .text = {}};
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream content;
+  if (!file || !(content << file.rdbuf())) {
+    pem.problem = pem.name + " can't be read: " + std::strerror(errno);
+  } else {
+    pem.text = content.str();
+  }
+  return pem;
+}
+
+Bio reader(const std::string& text) {
+  return {BIO_new_mem_buf(text.data(), static_cast<int>(text.size())), BIO_free};
+}
+
+Certificate first_certificate(const std::string& text) {
+  return {PEM_read_bio_X509(reader(text).get(), nullptr, nullptr, nullptr), X509_free};
+}
+
+PrivateKey private_key(const std::string& text) {
+  // A key under a pass phrase is no key here; OpenSSL would ask the terminal.
+  const auto no_phrase = [](char*, int, int, void*) { return -1; };
+  return {PEM_read_bio_PrivateKey(reader(text).get(), nullptr, no_phrase, nullptr), EVP_PKEY_free};
+}
+
+std::string problem_with(const Pem& roots, const Pem& certificate, const Pem& key) {
+  for (const Pem* pem : {&roots, &certificate, &key}) {
+    if (!pem->problem.empty()) return pem->problem;
+    if (pem->text.size() > kMaxPem) return pem->name + " is longer than 1 MiB";
+  }
+  if (!roots.text.empty() && first_certificate(roots.text) == nullptr)
+    return roots.name + " has no certificate in PEM";
+  if (certificate.text.empty() != key.text.empty())
+    return "certificate and key belong together: " +
+           (key.text.empty() ? key.name : certificate.name) + " is missing";
+  if (key.text.empty()) return {};
+  const Certificate own = first_certificate(certificate.text);
+  if (own == nullptr) return certificate.name + " has no certificate in PEM";
+  const PrivateKey secret = private_key(key.text);
+  if (secret == nullptr) return key.name + " has no private key in PEM, or one with a pass phrase";
+  if (X509_check_private_key(own.get(), secret.get()) != 1)
+    return key.name + " is not the key of the first certificate of " + certificate.name;
+  return {};
+}
+
+grpc_channel_credentials* from_text(const ChannelSettings& settings) {
+  grpc_ssl_pem_key_cert_pair pair{settings.tls_key.c_str(), settings.tls_certificate.c_str()};
+  return grpc_ssl_credentials_create(
+      settings.tls_roots.empty() ? nullptr : settings.tls_roots.c_str(),
+      settings.tls_key.empty() ? nullptr : &pair, nullptr, nullptr);
+}
+
+grpc_channel_credentials* from_files(const ChannelSettings& settings) {
+  const auto path = [](const std::string& text) { return text.empty() ? nullptr : text.c_str(); };
+  grpc_tls_certificate_provider* const files = grpc_tls_certificate_provider_file_watcher_create(
+      path(settings.tls_key_file), path(settings.tls_certificate_file),
+      path(settings.tls_roots_file), static_cast<unsigned>(settings.tls_refresh.count()));
+  grpc_tls_credentials_options* const options = grpc_tls_credentials_options_create();
+  grpc_tls_credentials_options_set_certificate_provider(options, files);
+  if (!settings.tls_roots_file.empty()) grpc_tls_credentials_options_watch_root_certs(options);
+  if (!settings.tls_key_file.empty())
+    grpc_tls_credentials_options_watch_identity_key_cert_pairs(options);
+  grpc_tls_certificate_provider_release(files);
+  return grpc_tls_credentials_create(options);
+}
+
+}  // namespace
+
+std::string problem_with_tls(const ChannelSettings& settings) {
+  const bool any = !settings.tls_roots.empty() || !settings.tls_certificate.empty() ||
+                   !settings.tls_key.empty() || !settings.tls_roots_file.empty() ||
+                   !settings.tls_certificate_file.empty() || !settings.tls_key_file.empty() ||
+                   !settings.tls_server_name.empty();
+  if (!settings.tls) return any ? "keys beginning with tls_ need tls = true" : "";
+  const std::string problem = problem_with(
+      load("tls roots", settings.tls_roots, "tls_roots_file", settings.tls_roots_file),
+      load("tls certificate", settings.tls_certificate, "tls_certificate_file",
+           settings.tls_certificate_file),
+      load("tls key", settings.tls_key, "tls_key_file", settings.tls_key_file));
+  ERR_clear_error();  // gRPC on this thread would take what is left for its own
+  return problem;
+}
+
+grpc_channel_credentials* credentials_for(const ChannelSettings& settings) {
+  if (!settings.tls) return grpc_insecure_credentials_create();
+  const bool files = !settings.tls_roots_file.empty() || !settings.tls_key_file.empty();
+  return files ? from_files(settings) : from_text(settings);
+}
+
+std::string explain_failure(const ChannelSettings& settings, std::string_view message) {
+  const auto says = [&](std::string_view text) { return message.find(text) != message.npos; };
+  if (!says("failed to connect to all addresses") && !says("connections to all backends failing"))
+    return {};
+  const bool own = !settings.tls_key.empty() || !settings.tls_key_file.empty();
+  if (says("certificate verify failed")) {
+    return "the server's certificate has expired, is not valid yet, or comes from none of the "
+           "trusted authorities (tls roots)";
+  }
+  if (says("is not in peer certificate") || says("Hostname Verification Check failed")) {
+    return "the server's certificate is for another name; expected is the target's host, or tls "
+           "server_name";
+  }
+  if (says("WRONG_VERSION_NUMBER") || says("wrong version number"))
+    return "the server does not speak TLS on this port, the channel does";
+  if (!says("Socket closed")) return {};
+  if (!settings.tls) return "the server closed the connection at once; it may demand TLS";
+  return own ? "the server closed the connection at once; it may not trust the channel's certificate"
+             : "the server closed the connection at once; it may demand a certificate of the "
+               "channel (tls certificate, key)";
+}
+
+}  // namespace legated
