@@ -27,36 +27,35 @@ bool contains(const std::array<std::string_view, N>& keys, std::string_view key)
   return std::find(keys.begin(), keys.end(), key) != keys.end();
 }
 
-/// The key as it can be shown: bytes outside printable ASCII as \xNN, cut at 100.
-std::string shown(std::string_view key) {
+}  // namespace
+
+std::string printable(std::string_view text) {
   static constexpr char kHex[] = "0123456789abcdef";
-  std::string text;
-  for (const char c : key.substr(0, 100)) {
+  std::string shown;
+  for (const char c : text.substr(0, 100)) {
     if (c >= 0x20 && c <= 0x7e) {
-      text += c;
+      shown += c;
     } else {
       const auto byte = static_cast<unsigned char>(c);
-      text += {'\\', 'x', kHex[byte >> 4], kHex[byte & 15]};
+      shown += {'\\', 'x', kHex[byte >> 4], kHex[byte & 15]};
     }
   }
-  return key.size() > 100 ? text + "..." : text;
+  return text.size() > 100 ? shown + "..." : shown;
 }
-
-}  // namespace
 
 std::optional<std::string> refuse_metadata(std::string_view key, std::string_view value) {
   if (key.empty()) return "metadata with an empty key";
   if (key.front() == ':' || contains(kTransportKeys, key) ||
       (key.starts_with("grpc-") && !contains(kAllowedGrpcKeys, key))) {
-    return "metadata key \"" + shown(key) + "\" is reserved for the transport";
+    return "metadata key \"" + printable(key) + "\" is reserved for the transport";
   }
   if (!std::all_of(key.begin(), key.end(), legal_key_byte)) {
-    return "metadata key \"" + shown(key) +
+    return "metadata key \"" + printable(key) +
            "\" is illegal: use lower-case letters, digits, '-', '_' and '.'";
   }
   if (key.ends_with("-bin")) return std::nullopt;
   if (!std::all_of(value.begin(), value.end(), [](char c) { return c >= 0x20 && c <= 0x7e; })) {
-    return "metadata key \"" + shown(key) +
+    return "metadata key \"" + printable(key) +
            "\" has an illegal value: printable ASCII only, or use a key that ends in \"-bin\"";
   }
   return std::nullopt;

@@ -15,4 +15,7 @@ std::optional<std::string> refuse_metadata(std::string_view key, std::string_vie
 /// the peer.
 bool is_transport_key(std::string_view key);
 
+/// What someone wrote, for a message: bytes outside printable ASCII as \xNN, cut at 100.
+std::string printable(std::string_view text);
+
 }  // namespace legated
