@@ -126,12 +126,15 @@ flatbuffers::Offset<ipc::ChannelOptions> encode_options(Builder& builder,
   const auto user_agent = text(builder, options.user_agent);
   const auto load_balancing = text(builder, options.load_balancing);
   const auto service_config = text(builder, options.service_config);
+  std::vector<flatbuffers::Offset<flatbuffers::String>> lines;
+  for (const std::string& line : options.policies) lines.push_back(builder.CreateString(line));
+  const auto policies = lines.empty() ? 0 : builder.CreateVector(lines);
   return ipc::CreateChannelOptions(
       builder, tls, authority, user_agent, load_balancing, service_config, options.compression,
       options.max_send_message, options.max_receive_message, options.max_metadata,
       ms(options.keepalive_time), ms(options.keepalive_timeout), options.keepalive_without_calls,
       ms(options.connect_timeout), ms(options.initial_backoff), ms(options.max_backoff),
-      ms(options.idle_timeout), ms(options.dns_interval), retry);
+      ms(options.idle_timeout), ms(options.dns_interval), retry, policies);
 }
 
 }  // namespace

@@ -70,6 +70,7 @@ struct ChannelOptions {
   std::chrono::milliseconds idle_timeout{0};
   std::chrono::milliseconds dns_interval{0};
   std::optional<RetryOptions> retry{};
+  std::vector<std::string> policies{};
   bool watch = false;  // channel_state events tell of each change
 
   bool operator==(const ChannelOptions&) const = default;

@@ -86,6 +86,12 @@ std::string Daemon::channels_json() const {
     json backends = json::array();
     for (const auto& backend : channel.backends())
       backends.push_back({{"address", backend.address}, {"state", backend.state}});
+    json policies = json::array();
+    for (const auto& policy : channel.policies.report(loop_.now()))
+      policies.push_back({{"policy", policy.policy},
+                          {"applied", policy.applied},
+                          {"refused", policy.refused},
+                          {"state", policy.state}});
     channels.push_back({{"name", channel.name()},
                         {"target", channel.target()},
                         {"state", name(channel.state())},
@@ -95,7 +101,8 @@ std::string Daemon::channels_json() const {
                         {"ended", channel.ended},
                         {"failed", channel.failed},
                         {"last_error", channel.last_error},
-                        {"backends", backends}});
+                        {"backends", backends},
+                        {"policies", policies}});
   });
   return dump({{"channels", channels}});
 }

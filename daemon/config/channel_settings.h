@@ -62,6 +62,8 @@ struct ChannelSettings {
   uint32_t retry_throttle_tokens = 0;    // 0: retries are not throttled
   double retry_throttle_ratio = 0.1;
 
+  std::vector<std::string> policies;  // in the order in which they run; docs/policies.md
+
   auto operator<=>(const ChannelSettings&) const = default;
 };
 

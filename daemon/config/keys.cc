@@ -221,6 +221,23 @@ Key factor(const About& about, Field field, double low, double high) {
 }
 
 template <class Field>
+Key lines(const About& about, Field field, std::string range) {
+  Key key = make_key(about, "list of strings", std::move(range));
+  key.set = [=](Config& config, const RawValue& raw) {
+    const auto* list = std::get_if<std::vector<std::string>>(&raw.value);
+    if (list == nullptr && !raw.untyped) return false;
+    field.of(config) = list != nullptr ? *list : split_lines(*as_text(raw));
+    return true;
+  };
+  key.print = [=](const Config& config) {
+    std::string list;
+    for (const std::string& line : field.of(config)) list += (list.empty() ? "" : ", ") + quote(line);
+    return "[" + list + "]";
+  };
+  return key;
+}
+
+template <class Field>
 Key codes(const About& about, Field field) {
   Key key = make_key(about, "list of strings", "names of gRPC status codes, not `OK`");
   key.set = [=](Config& config, const RawValue& raw) {
@@ -430,6 +447,8 @@ std::vector<Key> channel_keys(const std::string& channel) {
             field(&S::retry_throttle_tokens), 0, 1000),
       factor(about("retry_throttle_ratio", "See there."), field(&S::retry_throttle_ratio), 0.001,
              1),
+      lines(about("policies", "What legated does to each call, in this order."),
+            field(&S::policies), "see [policies](policies.md); on the command line separated by `;`"),
   };
 }
 

@@ -138,6 +138,18 @@ std::vector<std::string> split_list(std::string_view text) {
   }
 }
 
+std::vector<std::string> split_lines(std::string_view text) {
+  std::vector<std::string> items;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find(';'), text.size());
+    const std::string_view item = text.substr(0, end);
+    if (const size_t begin = item.find_first_not_of(' '); begin != item.npos)
+      items.emplace_back(item.substr(begin, item.find_last_not_of(' ') - begin + 1));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return items;
+}
+
 std::string quote(std::string_view text) {
   std::string quoted = "\"";
   for (const char c : text) {

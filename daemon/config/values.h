@@ -41,6 +41,9 @@ std::string format_access_rule(const AccessRule& rule);
 /// "a, b" and "a b" are lists of two; the empty text is the empty list.
 std::vector<std::string> split_list(std::string_view text);
 
+/// "a b; c" is a list of two, without the spaces around.
+std::vector<std::string> split_lines(std::string_view text);
+
 /// Text in TOML's basic string form, with its quotes.
 std::string quote(std::string_view text);
 

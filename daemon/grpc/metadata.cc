@@ -51,6 +51,23 @@ Status SendMetadata::assign(const EntryVector* entries, uint32_t max_bytes) {
   return {};
 }
 
+SendMetadata::List SendMetadata::list() const {
+  List list;
+  for (const grpc_metadata& element : elements_)
+    list.emplace_back(text_of(element.key), text_of(element.value));
+  return list;
+}
+
+Status SendMetadata::assign(const List& list, uint32_t max_bytes) {
+  clear();
+  uint64_t bytes = 0;
+  for (const auto& [key, value] : list) bytes += key.size() + value.size();
+  Status status = check_size(bytes, list.size(), max_bytes, "metadata");
+  if (!status.ok()) return status;
+  for (const auto& [key, value] : list) add(key, value);
+  return {};
+}
+
 void SendMetadata::add(std::string_view key, std::string_view value) {
   grpc_metadata element{};
   element.key = slice_of(key);

@@ -7,6 +7,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "daemon/core/status.h"
@@ -27,6 +28,12 @@ class SendMetadata {
   /// Copies entries of a peer. `entries` may be null. `max_bytes` bounds the sum of keys and
   /// values. Not OK: INVALID_ARGUMENT naming the key, or RESOURCE_EXHAUSTED; nothing is kept then.
   [[nodiscard]] Status assign(const EntryVector* entries, uint32_t max_bytes);
+
+  /// The elements as text, and back; those of `list` must be fit to be sent. RESOURCE_EXHAUSTED when
+  /// they are too much.
+  using List = std::vector<std::pair<std::string, std::string>>;
+  List list() const;
+  [[nodiscard]] Status assign(const List& list, uint32_t max_bytes);
 
   /// Appends an element the daemon itself makes; it is not checked.
   void add(std::string_view key, std::string_view value);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "daemon/core/policies.h"
 #include "daemon/outbound/credentials.h"
 #include "ipc-schema/cpp/frame.h"
 
@@ -13,6 +14,7 @@ namespace {
 
 constexpr size_t kMaxTarget = 2048;
 constexpr size_t kMaxName = 255;
+constexpr size_t kMaxPolicies = 32;
 constexpr uint32_t kMaxMilliseconds = 24 * 3600 * 1000;
 
 bool printable(std::string_view text) {
@@ -109,6 +111,9 @@ ChannelSettings settings_of(const legate::ipc::OpenChannel& request) {
   settings.max_backoff = milliseconds(options->max_backoff_ms());
   settings.idle_timeout = milliseconds(options->idle_timeout_ms());
   settings.dns_interval = milliseconds(options->dns_interval_ms());
+  if (const auto* policies = options->policies()) {
+    for (const auto* line : *policies) settings.policies.emplace_back(view(line));
+  }
   if (const auto* retry = options->retry()) {
     settings.retry_attempts = std::max<uint32_t>(retry->attempts(), 1);  // 0 would be none at all
     settings.retry_initial_backoff = milliseconds(retry->initial_backoff_ms());
@@ -147,6 +152,9 @@ std::string problem_with(const ChannelSettings& settings, const Config& config) 
         settings.dns_interval, settings.retry_initial_backoff, settings.retry_max_backoff}) {
     if (time.count() > kMaxMilliseconds) return "times must be at most 24 h";
   }
+  if (settings.policies.size() > kMaxPolicies) return "there may be at most 32 policies";
+  const auto policies = Policies::parse(settings.policies);
+  if (const auto* problem = std::get_if<std::string>(&policies)) return *problem;
   return problem_with_tls(settings);
 }
 

@@ -223,7 +223,8 @@ class StateWatch final : public Completion {
 
 Channel::Channel(std::string name, ChannelSettings settings, const Config& config,
                  grpc_channel* channel)
-    : name_(std::move(name)),
+    : policies(std::get<Policies>(Policies::parse(settings.policies))),
+      name_(std::move(name)),
       settings_(std::move(settings)),
       config_(config),
       channel_(channel),

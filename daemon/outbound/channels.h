@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "daemon/config/config.h"
+#include "daemon/core/policies.h"
 #include "daemon/core/status.h"
 #include "daemon/grpc/peer_messages.h"
 #include "daemon/system/loop.h"
@@ -50,6 +51,8 @@ class Channel : public std::enable_shared_from_this<Channel> {
     std::string state;
   };
   std::vector<Backend> backends() const;
+
+  Policies policies;
 
   // For the operator.
   uint32_t users = 0;  // open channels of processes

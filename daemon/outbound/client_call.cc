@@ -3,6 +3,7 @@
 #include <grpc/support/time.h>
 
 #include <cstring>
+#include <random>
 
 #include "daemon/outbound/credentials.h"
 
@@ -86,6 +87,8 @@ void ClientCall::begin(const Start& meta, uint64_t cost) {
       !status.ok()) {
     return refuse(std::move(status));
   }
+  uint64_t timeout_us = meta.timeout_us();
+  if (Status status = apply_policies(timeout_us); !status.ok()) return refuse(std::move(status));
   if (!session_->reserve(cost)) {
     return refuse({StatusCode::resource_exhausted,
                    "calls and messages held for this process would exceed ipc.memory_budget, " +
@@ -98,7 +101,24 @@ void ClientCall::begin(const Start& meta, uint64_t cost) {
     metadata_.add(GRPC_COMPRESSION_REQUEST_ALGORITHM_MD_KEY, name_of(meta.compression()));
   call_ = grpc_channel_create_call(channel_->get(), nullptr, GRPC_PROPAGATE_DEFAULTS,
                                    loop_.completions(), method_, nullptr,
-                                   deadline_after(meta.timeout_us()), nullptr);
+                                   deadline_after(timeout_us), nullptr);
+}
+
+Status ClientCall::apply_policies(uint64_t& timeout_us) {
+  Policies& policies = channel_->policies;
+  if (policies.empty()) return {};
+  auto list = metadata_.list();
+  const auto random = [] {
+    static std::mt19937_64 engine{std::random_device()()};  // ids need no more than to differ
+    return engine();
+  };
+  auto refused = policies.admit({list, timeout_us}, loop_.now(), random, admission_);
+  return refused ? std::move(*refused) : metadata_.assign(list, channel_->max_metadata());
+}
+
+void ClientCall::end_admission(const Status& status) {
+  if (const auto admission = std::exchange(admission_, {}); admission != AdmissionId{})
+    channel_->policies.on_end(admission, status, loop_.now());
 }
 
 Status ClientCall::set_limits(const Start& meta) {
@@ -124,6 +144,8 @@ Status ClientCall::set_limits(const Start& meta) {
 }
 
 ClientCall::~ClientCall() {
+  // The peer is gone: nothing is known of the server.
+  end_admission({StatusCode::cancelled, "", legated::Origin::app, {}});
   if (call_ != nullptr) grpc_call_unref(call_);
   if (received_ != nullptr) grpc_byte_buffer_destroy(received_);
   grpc_slice_unref(details_);
@@ -419,6 +441,7 @@ void ClientCall::write_status(Session& session) {
   build_status(fbb, status, trailers, static_cast<uint64_t>(elapsed.count()));
   session.output().frame({.call_id = raw(id_), .type = FrameType::status}, &fbb);
   core_.on_status_written();
+  end_admission(status);
   if (channel_ != nullptr) {
     ++channel_->ended;
     if (!status.ok()) {

@@ -58,6 +58,8 @@ class ClientCall final : public SessionCall, private EndOfPass {
   void run() override;  // pump
 
   void begin(const legate::ipc::Start& meta, uint64_t cost);
+  [[nodiscard]] Status apply_policies(uint64_t& timeout_us);
+  void end_admission(const Status& status);
   [[nodiscard]] Status set_limits(const legate::ipc::Start& meta);
   std::optional<Violation> on_part(const legate::ipc::Frame& frame);
   std::optional<Violation> take_part(const legate::ipc::Frame& frame);
@@ -90,6 +92,7 @@ class ClientCall final : public SessionCall, private EndOfPass {
   OutgoingCall core_;
   bool wait_for_ready_;
   MessageLimit receive_limit_{};
+  AdmissionId admission_{};  // 0: no policy has to be told of the end
   uint64_t cost_ = 0;  // of the session's memory budget, besides messages
   grpc_call* call_ = nullptr;
 

@@ -186,7 +186,7 @@ Object json(const ChannelOptions& t) {
       .add("idle_timeout_ms", t.idle_timeout_ms())
       .add("dns_interval_ms", t.dns_interval_ms());
   if (t.retry() != nullptr) object.put("retry", json(*t.retry()).text());
-  return object;
+  return object.add("policies", t.policies());
 }
 
 Object json(const OpenChannel& t) {

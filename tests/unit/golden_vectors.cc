@@ -262,7 +262,7 @@ void add_requests(std::vector<GoldenVector>& v) {
       with_meta({.call_id = 1, .type = Type::open_channel}, [](auto& b) {
         return CreateOpenChannelDirect(b, "dns:///greeter.example:50051");
       }));
-  add("open-channel-options", "TLS, retries and a watch.",
+  add("open-channel-options", "TLS, retries, policies and a watch.",
       with_meta({.call_id = 1, .type = Type::open_channel}, [](auto& b) {
         const auto target = b.CreateString("orders.internal:443");
         const auto tls = CreateTlsDirect(b, "-----BEGIN CERTIFICATE-----", nullptr, nullptr,
@@ -271,6 +271,9 @@ void add_requests(std::vector<GoldenVector>& v) {
         const auto retry = CreateRetryDirect(b, 3, 50, 2'000, 150, &codes, 20, 500);
         const auto agent = b.CreateString("greeter/1.0");
         const auto balancing = b.CreateString("round_robin");
+        const std::vector<Offset<flatbuffers::String>> lines = {b.CreateString("request-id"),
+                                                                b.CreateString("max-timeout 30s")};
+        const auto policies = b.CreateVector(lines);
         ChannelOptionsBuilder options(b);
         options.add_tls(tls);
         options.add_user_agent(agent);
@@ -279,6 +282,7 @@ void add_requests(std::vector<GoldenVector>& v) {
         options.add_max_receive_message(1'000'000);
         options.add_keepalive_time_ms(30'000);
         options.add_retry(retry);
+        options.add_policies(policies);
         const auto table = options.Finish();
         return CreateOpenChannel(b, target, table, true);
       }));
