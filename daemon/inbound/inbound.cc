@@ -79,8 +79,10 @@ void Inbound::listen(Session& session, const Frame& frame) {
   Server* server = known == servers_.end() ? nullptr : known->get();
   const bool shared = server != nullptr;
   if (!shared) {
-    auto made =
-        std::make_unique<Server>(loop_, config_, [this](Server& closed) { on_closed(closed); });
+    ServerSettings settings;
+    settings.addresses = {address};
+    auto made = std::make_unique<Server>(loop_, config_, std::move(settings),
+                                         [this](Server& closed) { on_closed(closed); });
     if (const Status status = made->listen(address); !status.ok()) {
       // gRPC has to finish with it like with any other.
       Server& failed = *made;

@@ -15,9 +15,11 @@ constexpr int kRequestsAhead = 64;
 
 }  // namespace
 
-Server::Server(Loop& loop, const Config& config, std::function<void(Server&)> on_closed)
+Server::Server(Loop& loop, const Config& config, ServerSettings settings,
+               std::function<void(Server&)> on_closed)
     : loop_(loop),
       config_(config),
+      settings_(std::move(settings)),
       on_closed_(std::move(on_closed)),
       dispatcher_(config.inbound.queue),
       hold_(loop, [this] { on_hold_over(); }) {

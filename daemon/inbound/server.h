@@ -15,6 +15,7 @@
 #include <unordered_map>
 
 #include "daemon/config/config.h"
+#include "daemon/config/server_settings.h"
 #include "daemon/core/dispatcher.h"
 #include "daemon/grpc/operation.h"
 #include "daemon/inbound/server_call.h"
@@ -31,12 +32,14 @@ class Server final : private CallOwner, private EndOfPass {
 
   /// `on_closed` is called last, when a closed server has nothing under way any more; it destroys
   /// the server.
-  Server(Loop& loop, const Config& config, std::function<void(Server&)> on_closed);
+  Server(Loop& loop, const Config& config, ServerSettings settings,
+         std::function<void(Server&)> on_closed);
   ~Server();
 
   /// Binds. Not OK: why it can't. Once, first.
   [[nodiscard]] Status listen(const std::string& address);
 
+  const ServerSettings& settings() const { return settings_; }
   /// "127.0.0.1:50051", with the real port.
   const std::string& address() const { return address_; }
   uint32_t port() const { return port_; }
@@ -97,6 +100,7 @@ class Server final : private CallOwner, private EndOfPass {
 
   Loop& loop_;
   const Config& config_;
+  const ServerSettings settings_;
   std::function<void(Server&)> on_closed_;
   grpc_server* server_;
   std::string address_;

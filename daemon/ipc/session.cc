@@ -29,8 +29,11 @@ uint8_t role_of(FrameType type) {
     case FrameType::listen:
     case FrameType::register_methods:
     case FrameType::serve:
-    case FrameType::unregister: return static_cast<uint8_t>(Role::worker);
-    case FrameType::query: return static_cast<uint8_t>(Role::admin);
+    case FrameType::unregister:
+    case FrameType::describe:
+    case FrameType::set_health: return static_cast<uint8_t>(Role::worker);
+    case FrameType::query:
+    case FrameType::command: return static_cast<uint8_t>(Role::admin);
     default: return 0;
   }
 }
@@ -187,7 +190,10 @@ void Session::on_frame(const Frame& frame) {
     case FrameType::register_methods:
     case FrameType::serve:
     case FrameType::unregister:
-    case FrameType::query: return on_new_id(frame);
+    case FrameType::describe:
+    case FrameType::set_health:
+    case FrameType::query:
+    case FrameType::command: return on_new_id(frame);
     default: break;
   }
   if (for_a_call(type)) return on_call_frame(frame);

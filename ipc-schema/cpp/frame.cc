@@ -51,7 +51,11 @@ constexpr TypeInfo kTypes[] = {
     {FrameType::lease, "LEASE", 0, nullptr},
     {FrameType::serve, "SERVE", 0, nullptr},
     {FrameType::unregister, "UNREGISTER", 0, nullptr},
+    {FrameType::describe, "DESCRIBE", 0, nullptr},
+    {FrameType::set_health, "SET_HEALTH", 0, verify<SetHealth>},
+    {FrameType::retire, "RETIRE", 0, verify<Retire>},
     {FrameType::query, "QUERY", 0, verify<Query>},
+    {FrameType::command, "COMMAND", 0, verify<Command>},
 };
 
 constexpr auto kIndex = [] {

@@ -47,7 +47,11 @@ enum class FrameType : uint8_t {
   lease = 51,
   serve = 52,
   unregister = 53,
+  describe = 54,
+  set_health = 55,
+  retire = 56,
   query = 64,
+  command = 65,
 };
 
 /// The name PROTOCOL.md uses, for example "HELLO_ACK"; "type N" for an unknown type.

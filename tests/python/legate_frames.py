@@ -29,7 +29,8 @@ TYPES = {
     "CLOSE_CHANNEL": (34, None, False), "CHANNEL_STATE": (35, None, False), "CONNECT": (36, None, False),
     "LISTEN": (48, "Listen", False), "LISTENING": (49, "Listening", False),
     "REGISTER": (50, "Register", False), "LEASE": (51, None, False), "SERVE": (52, None, False),
-    "UNREGISTER": (53, None, False), "QUERY": (64, "Query", False),
+    "UNREGISTER": (53, None, False), "DESCRIBE": (54, None, False), "SET_HEALTH": (55, "SetHealth", False),
+    "RETIRE": (56, "Retire", False), "QUERY": (64, "Query", False), "COMMAND": (65, "Command", False),
 }
 NAMES = {number: name for name, (number, _, _) in TYPES.items()}
 ERROR_CODES = {number: name for name, number in SCHEMA.enums["ErrorCode"].items()}

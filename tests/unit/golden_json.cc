@@ -118,9 +118,16 @@ Object json(const Goaway& t) {
       .add("reason", t.reason());
 }
 
-Object json(const Start& t) {
+Object json(const Identity& t) {
   return Object()
-      .add("method", t.method())
+      .add("subject", t.subject())
+      .add("names", t.names())
+      .add("certificate", t.certificate());
+}
+
+Object json(const Start& t) {
+  Object object;
+  object.add("method", t.method())
       .add("metadata", t.metadata())
       .add("timeout_us", t.timeout_us())
       .add("channel", t.channel())
@@ -132,10 +139,15 @@ Object json(const Start& t) {
       .add("queued_us", t.queued_us())
       .add("compression", t.compression())
       .add("max_send_message", t.max_send_message())
-      .add("max_receive_message", t.max_receive_message());
+      .add("max_receive_message", t.max_receive_message())
+      .add("idempotent", t.idempotent());
+  if (t.identity() != nullptr) object.put("identity", json(*t.identity()).text());
+  return object;
 }
 
-Object json(const Headers& t) { return Object().add("metadata", t.metadata()); }
+Object json(const Headers& t) {
+  return Object().add("metadata", t.metadata()).add("compression", t.compression());
+}
 
 Object json(const Status& t) {
   return Object()
@@ -144,7 +156,8 @@ Object json(const Status& t) {
       .add("details", t.details())
       .add("trailers", t.trailers())
       .add("origin", t.origin())
-      .add("elapsed_us", t.elapsed_us());
+      .add("elapsed_us", t.elapsed_us())
+      .add("attempts", t.attempts());
 }
 
 Object json(const Tls& t) {
@@ -164,6 +177,13 @@ Object json(const Retry& t) {
       .add("codes", t.codes())
       .add("throttle_tokens", t.throttle_tokens())
       .add("throttle_permille", t.throttle_permille());
+}
+
+Object json(const Hedging& t) {
+  return Object()
+      .add("attempts", t.attempts())
+      .add("delay_ms", t.delay_ms())
+      .add("codes", t.codes());
 }
 
 Object json(const ChannelOptions& t) {
@@ -186,7 +206,9 @@ Object json(const ChannelOptions& t) {
       .add("idle_timeout_ms", t.idle_timeout_ms())
       .add("dns_interval_ms", t.dns_interval_ms());
   if (t.retry() != nullptr) object.put("retry", json(*t.retry()).text());
-  return object.add("policies", t.policies());
+  object.add("policies", t.policies()).add("token", t.token());
+  if (t.hedging() != nullptr) object.put("hedging", json(*t.hedging()).text());
+  return object;
 }
 
 Object json(const OpenChannel& t) {
@@ -200,17 +222,79 @@ Object json(const ChannelOpened& t) {
   return Object().add("shared", t.shared()).add("state", t.state());
 }
 
-Object json(const Listen& t) { return Object().add("address", t.address()); }
+Object json(const ServerTls& t) {
+  return Object()
+      .add("certificate", t.certificate())
+      .add("key", t.key())
+      .add("roots", t.roots())
+      .add("client_auth", t.client_auth());
+}
+
+Object json(const ListenOptions& t) {
+  Object object;
+  if (t.tls() != nullptr) object.put("tls", json(*t.tls()).text());
+  return object.add("compression", t.compression())
+      .add("max_send_message", t.max_send_message())
+      .add("max_receive_message", t.max_receive_message())
+      .add("max_metadata", t.max_metadata())
+      .add("max_connections", t.max_connections())
+      .add("max_concurrent_streams", t.max_concurrent_streams())
+      .add("memory", t.memory())
+      .add("keepalive_time_ms", t.keepalive_time_ms())
+      .add("keepalive_timeout_ms", t.keepalive_timeout_ms())
+      .add("min_ping_interval_ms", t.min_ping_interval_ms())
+      .add("ping_without_calls", t.ping_without_calls())
+      .add("max_connection_idle_ms", t.max_connection_idle_ms())
+      .add("max_connection_age_ms", t.max_connection_age_ms())
+      .add("max_connection_age_grace_ms", t.max_connection_age_grace_ms())
+      .add("sticky", t.sticky())
+      .add("policies", t.policies())
+      .add("health", t.health())
+      .add("reflection", t.reflection())
+      .add("channelz", t.channelz());
+}
+
+Object json(const Listen& t) {
+  Object object;
+  object.add("address", t.address());
+  if (t.options() != nullptr) object.put("options", json(*t.options()).text());
+  return object;
+}
 
 Object json(const Listening& t) {
   return Object().add("port", t.port()).add("address", t.address()).add("shared", t.shared());
 }
 
 Object json(const Register& t) {
-  return Object().add("server", t.server()).add("methods", t.methods()).add("slots", t.slots());
+  return Object()
+      .add("server", t.server())
+      .add("methods", t.methods())
+      .add("slots", t.slots())
+      .add("weight", t.weight())
+      .add("generation", t.generation())
+      .add("share", t.share());
+}
+
+Object json(const SetHealth& t) {
+  return Object()
+      .add("server", t.server())
+      .add("service", t.service())
+      .add("health", t.health());
+}
+
+Object json(const Retire& t) {
+  return Object().add("reason", t.reason()).add("message", t.message());
 }
 
 Object json(const Query& t) { return Object().add("what", t.what()); }
+
+Object json(const Command& t) {
+  return Object()
+      .add("what", t.what())
+      .add("session", t.session())
+      .add("call", t.call())
+      .add("server", t.server());
+}
 
 }  // namespace
 
@@ -228,7 +312,10 @@ std::string meta_json(const Frame& frame) {
     case FrameType::listen: return json(frame.as<Listen>()).text();
     case FrameType::listening: return json(frame.as<Listening>()).text();
     case FrameType::register_methods: return json(frame.as<Register>()).text();
+    case FrameType::set_health: return json(frame.as<SetHealth>()).text();
+    case FrameType::retire: return json(frame.as<Retire>()).text();
     case FrameType::query: return json(frame.as<Query>()).text();
+    case FrameType::command: return json(frame.as<Command>()).text();
     default: return "-";
   }
 }

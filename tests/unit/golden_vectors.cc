@@ -105,14 +105,50 @@ auto status_full(FlatBufferBuilder& b) {
                             Origin::remote, 18'446'744'073'709'551'615u);
 }
 
-// START as a later version could write it: one field more than this one knows.
+// START as a later version could write it: with a field that this one does not know.
 auto start_appended_field(FlatBufferBuilder& b) {
+  constexpr flatbuffers::voffset_t kField = 4 + 2 * 99;
   const auto method = b.CreateString(kMethod.data(), kMethod.size());
   const auto start = b.StartTable();
-  b.AddElement<uint32_t>(Start::VT_MAX_RECEIVE_MESSAGE + 2, 0xdead'beef, 0);
+  b.AddElement<uint32_t>(kField, 0xdead'beef, 0);
   b.AddOffset(Start::VT_METHOD, method);
   b.AddElement<uint32_t>(Start::VT_CHANNEL, 1, 0);
   return Offset<Start>(b.EndTable(start));
+}
+
+auto start_identity(FlatBufferBuilder& b) {
+  const std::vector<Offset<flatbuffers::String>> names = {b.CreateString("dns:till.example"),
+                                                          b.CreateString("uri:spiffe://shop/till")};
+  const auto identity = CreateIdentityDirect(b, "CN=till,O=Shop", &names,
+                                             "-----BEGIN CERTIFICATE-----");
+  const auto method = b.CreateString(kMethod.data(), kMethod.size());
+  StartBuilder start(b);
+  start.add_method(method);
+  start.add_lease(5);
+  start.add_identity(identity);
+  return start.Finish();
+}
+
+auto listen_options(FlatBufferBuilder& b) {
+  const auto tls = CreateServerTlsDirect(b, "-----BEGIN CERTIFICATE-----",
+                                         "-----BEGIN PRIVATE KEY-----",
+                                         "-----BEGIN CERTIFICATE-----", ClientAuth::require);
+  const auto address = b.CreateString("[::]:50051");
+  const auto sticky = b.CreateString("x-user");
+  const std::vector<Offset<flatbuffers::String>> lines = {b.CreateString("request-id")};
+  const auto policies = b.CreateVector(lines);
+  ListenOptionsBuilder options(b);
+  options.add_tls(tls);
+  options.add_compression(Compression::gzip);
+  options.add_max_connections(1'000);
+  options.add_memory(17'179'869'184);
+  options.add_max_connection_age_ms(3'600'000);
+  options.add_sticky(sticky);
+  options.add_policies(policies);
+  options.add_reflection(Switch::off);
+  options.add_channelz(Switch::on);
+  const auto table = options.Finish();
+  return CreateListen(b, address, table);
 }
 
 // START whose method lacks the zero byte after its last character.
@@ -210,6 +246,22 @@ void add_calls(std::vector<GoldenVector>& v) {
                 "0123"));
   add("start-appended-field", "A field of a later version after the last one known: to be ignored.",
       with_meta({.call_id = 3, .type = Type::start}, start_appended_field));
+  add("start-identity", "A dispatch from a client whose certificate was verified.",
+      with_meta({.call_id = 2, .type = Type::start}, start_identity));
+  add("start-idempotent", "May be hedged.",
+      with_meta({.call_id = 3, .type = Type::start}, [](auto& b) {
+        const auto method = b.CreateString(kMethod.data(), kMethod.size());
+        StartBuilder start(b);
+        start.add_method(method);
+        start.add_channel(1);
+        start.add_shape(Shape::unary);
+        start.add_idempotent(true);
+        return start.Finish();
+      }));
+  add("headers-compression", "The worker wants its answers compressed.",
+      with_meta({.call_id = 2, .type = Type::headers}, [](auto& b) {
+        return CreateHeadersDirect(b, nullptr, Compression::gzip);
+      }));
   add("headers-empty", "No metadata.",
       with_meta({.call_id = 3, .type = Type::headers}, [](auto& b) { return CreateHeaders(b); }));
   add("unary-headers", "The answer's headers: see PROTOCOL.md, section 11.",
@@ -241,6 +293,10 @@ void add_calls(std::vector<GoldenVector>& v) {
       }));
   add("status-full", "Every field is set; the message is not ASCII.",
       with_meta({.call_id = 2, .type = Type::status}, status_full));
+  add("status-attempts", "The third try was answered.",
+      with_meta({.call_id = 3, .type = Type::status}, [](auto& b) {
+        return CreateStatusDirect(b, 0, nullptr, nullptr, nullptr, Origin::remote, 1'500, 3);
+      }));
   add("status-details-empty",
       "Details that are present and empty, which is not the same as absent.",
       with_meta({.call_id = 2, .type = Type::status}, [](auto& b) {
@@ -286,6 +342,20 @@ void add_requests(std::vector<GoldenVector>& v) {
         const auto table = options.Finish();
         return CreateOpenChannel(b, target, table, true);
       }));
+  add("open-channel-hedging", "A token, which needs TLS, and hedging.",
+      with_meta({.call_id = 1, .type = Type::open_channel}, [](auto& b) {
+        const auto target = b.CreateString("orders.internal:443");
+        const auto tls = CreateTls(b);
+        const auto token = b.CreateString("s3cret");
+        const std::vector<uint8_t> codes = {14};
+        const auto hedging = CreateHedgingDirect(b, 3, 50, &codes);
+        ChannelOptionsBuilder options(b);
+        options.add_tls(tls);
+        options.add_token(token);
+        options.add_hedging(hedging);
+        const auto table = options.Finish();
+        return CreateOpenChannel(b, target, table);
+      }));
   add("channel-opened", "Every field has its default: new, idle.",
       with_meta({.call_id = 1, .type = Type::channel_opened},
                 [](auto& b) { return CreateChannelOpened(b); }));
@@ -302,6 +372,8 @@ void add_requests(std::vector<GoldenVector>& v) {
   add("listen", "Any free port.", with_meta({.call_id = 1, .type = Type::listen}, [](auto& b) {
         return CreateListenDirect(b, "127.0.0.1:0");
       }));
+  add("listen-options", "mTLS, limits, a policy and services.",
+      with_meta({.call_id = 1, .type = Type::listen}, listen_options));
   add("listening", "The port that was bound.",
       with_meta({.call_id = 1, .type = Type::listening},
                 [](auto& b) { return CreateListeningDirect(b, 50'051, "127.0.0.1:50051", true); }));
@@ -320,10 +392,28 @@ void add_requests(std::vector<GoldenVector>& v) {
             b.CreateString("/helloworld.Farewell/*")};
         return CreateRegisterDirect(b, 1, &methods, 1);
       }));
+  add("register-generation", "A canary: a twentieth of what the others' hundred gets.",
+      with_meta({.call_id = 3, .type = Type::register_methods}, [](auto& b) {
+        const std::vector<Offset<flatbuffers::String>> methods = {b.CreateString("*")};
+        return CreateRegisterDirect(b, 1, &methods, 8, 200, "v2", 5);
+      }));
   add("lease", "Answers REGISTER.", plain({.call_id = 3, .type = Type::lease}));
   add("serve", "aux names the server.", plain({.call_id = 5, .type = Type::serve, .aux = 1}));
   add("unregister", "aux names the lease.",
       plain({.call_id = 7, .type = Type::unregister, .aux = 3}));
+  add("describe", "aux names the lease; the descriptors follow in DATA.",
+      plain({.call_id = 9, .type = Type::describe, .aux = 3}));
+  add("set-health", "One service is not well.",
+      with_meta({.call_id = 11, .type = Type::set_health}, [](auto& b) {
+        return CreateSetHealthDirect(b, 1, "helloworld.Greeter", Health::not_serving);
+      }));
+  add("retire", "The worker has served its number of calls.",
+      with_meta({.call_id = 3, .type = Type::retire}, [](auto& b) {
+        return CreateRetireDirect(b, RetireReason::recycle, "10000 calls");
+      }));
+  add("command", "Cancels one call.",
+      with_meta({.call_id = 13, .type = Type::command},
+                [](auto& b) { return CreateCommandDirect(b, "cancel", 7, 21); }));
   add("query", "What to tell.", with_meta({.call_id = 9, .type = Type::query}, [](auto& b) {
         return CreateQueryDirect(b, "status");
       }));
