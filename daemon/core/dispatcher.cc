@@ -14,25 +14,6 @@ std::string service_pattern(std::string_view method) {
 
 }  // namespace
 
-std::optional<std::string> Dispatcher::refuse_pattern(std::string_view pattern) {
-  const std::string shown = "\"" + std::string(pattern.substr(0, 200)) + "\"";
-  if (pattern == "*") return std::nullopt;
-  const size_t slash = pattern.rfind('/');
-  if (pattern.empty() || pattern.front() != '/' || slash == 0 || slash + 1 == pattern.size() ||
-      slash == 1 || pattern.find('/', 1) != slash) {
-    return "method pattern " + shown +
-           " is not \"/package.Service/Method\", \"/package.Service/*\" or \"*\"";
-  }
-  const size_t star = pattern.find('*');
-  if (star != std::string_view::npos && star != slash + 1) {
-    return "method pattern " + shown + " has '*' elsewhere than as the whole method";
-  }
-  if (star != std::string_view::npos && pattern.size() != star + 1) {
-    return "method pattern " + shown + " has more behind '*'";
-  }
-  return std::nullopt;
-}
-
 template <class Map>
 std::optional<std::string> Dispatcher::match(const Map& patterns, std::string_view method) {
   if (patterns.contains(method)) return std::string(method);

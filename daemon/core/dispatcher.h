@@ -32,9 +32,6 @@ class Dispatcher {
   /// At most `queue_limit` calls wait at once.
   explicit Dispatcher(size_t queue_limit) : queue_limit_(queue_limit) {}
 
-  /// Why this pattern can't be registered, nullopt when it can.
-  static std::optional<std::string> refuse_pattern(std::string_view pattern);
-
   /// `patterns` have passed refuse_pattern; `slots` is at least 1.
   void add_lease(LeaseId lease, const std::vector<std::string>& patterns, uint32_t slots);
 

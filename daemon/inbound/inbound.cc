@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "daemon/core/method_pattern.h"
 #include "daemon/telemetry/log.h"
 
 namespace legated {
@@ -141,7 +142,7 @@ void Inbound::register_methods(Session& session, const Frame& frame) {
   }
   std::vector<std::string> patterns;
   for (const flatbuffers::String* pattern : *meta.methods()) {
-    if (auto why = Dispatcher::refuse_pattern(view(pattern))) {
+    if (auto why = refuse_pattern(view(pattern))) {
       return session.answer(id,
                             {StatusCode::invalid_argument, std::move(*why), Origin::daemon, {}});
     }

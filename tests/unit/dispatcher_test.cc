@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "daemon/core/method_pattern.h"
+
 namespace legated {
 namespace {
 
@@ -17,7 +19,7 @@ constexpr LeaseId kA{1}, kB{2}, kC{3};
 
 TEST(DispatcherPattern, ThreeFormsAreAccepted) {
   for (const char* pattern : {"*", "/pkg.Svc/Method", "/Svc/M", "/pkg.Svc/*", "/S/*"}) {
-    EXPECT_EQ(Dispatcher::refuse_pattern(pattern), std::nullopt) << pattern;
+    EXPECT_EQ(refuse_pattern(pattern), std::nullopt) << pattern;
   }
 }
 
@@ -25,11 +27,11 @@ TEST(DispatcherPattern, AllElseIsRefusedShowingThePattern) {
   for (const char* pattern :
        {"", "/", "//", "pkg.Svc/Method", "/Svc", "/Svc/", "//M", "/a/b/c", "/a//c", "**", "*/M",
         "/S/*M", "/S/M*", "/S/**", "/S*/M", "/*/M", "/*", "S/*"}) {
-    const auto why = Dispatcher::refuse_pattern(pattern);
+    const auto why = refuse_pattern(pattern);
     ASSERT_NE(why, std::nullopt) << pattern;
     EXPECT_THAT(*why, testing::HasSubstr("\"" + std::string(pattern) + "\""));
   }
-  EXPECT_LT(Dispatcher::refuse_pattern(std::string(100'000, 'x'))->size(), 400u);
+  EXPECT_LT(refuse_pattern(std::string(100'000, 'x'))->size(), 400u);
 }
 
 class DispatcherTest : public testing::Test {

@@ -54,7 +54,7 @@ class PoliciesTest : public testing::Test {
     metadata_ = std::move(metadata);
     timeout_us_ = timeout_us;
     AdmissionId id{};
-    const auto refused = policies_.admit({metadata_, timeout_us_}, now_, random_bits_, id);
+    const auto refused = policies_.admit({metadata_, timeout_us_, method_}, now_, random_bits_, id);
     status_ = refused.value_or(Status{});
     return static_cast<uint64_t>(id);
   }
@@ -83,6 +83,7 @@ class PoliciesTest : public testing::Test {
   Random random_{1};
   Policies::RandomSource random_bits_ = [this] { return random_.next(); };
   Time now_{1min};
+  std::string method_ = "/package.Service/Method";
   Metadata metadata_;
   uint64_t timeout_us_ = 0;
   Status status_;
@@ -552,11 +553,79 @@ TEST_F(PoliciesTest, ReportNamesTheLines) {
 
 // ---- Mistakes
 
+// ---- Methods and concurrency -------------------------------------------------------------------
+
+TEST_F(PoliciesTest, AllowLetsOnlyItsMethodsThrough) {
+  use({"allow /a.B/* /c.D/E"});
+  for (const char* method : {"/a.B/X", "/a.B/Y", "/c.D/E"}) {
+    method_ = method;
+    EXPECT_NE(admit(), 0u) << method;
+  }
+  for (const char* method : {"/a.Bc/X", "/c.D/F", "/a.B/X/Y", ""}) {
+    method_ = method;
+    EXPECT_EQ(admit(), 0u) << method;
+    EXPECT_EQ(status_.code, StatusCode::permission_denied);
+  }
+  EXPECT_EQ(applied(), 3u);
+  EXPECT_EQ(refused(), 4u);
+}
+
+TEST_F(PoliciesTest, DenyKeepsItsMethodsOut) {
+  use({"deny /a.B/*"});
+  method_ = "/a.B/X";
+  EXPECT_EQ(admit(), 0u);
+  method_ = "/c.D/X";
+  EXPECT_NE(admit(), 0u);
+}
+
+TEST_F(PoliciesTest, ForConcernsItsMethodsOnly) {
+  use({"for /a.B/*: rate-limit 1/h burst 1"});
+  method_ = "/c.D/X";
+  EXPECT_EQ(admitted(3), 3);
+  method_ = "/a.B/X";
+  EXPECT_EQ(admitted(3), 1);
+  EXPECT_THAT(status_.message, HasSubstr("for /a.B/*: rate-limit 1/h burst 1: no token"));
+  EXPECT_EQ(applied(), 1u);
+}
+
+TEST_F(PoliciesTest, MaxConcurrencyCountsWhatIsUnderWay) {
+  use({"max-concurrency 2"});
+  const uint64_t first = admit();
+  EXPECT_NE(admit(), 0u);
+  EXPECT_EQ(admit(), 0u);
+  EXPECT_EQ(status_.code, StatusCode::resource_exhausted);
+  EXPECT_EQ(status_.message, "max-concurrency 2: 2 calls are under way");
+  end(first, StatusCode::cancelled, Origin::app);
+  EXPECT_EQ(state(), "1 under way");
+  EXPECT_NE(admit(), 0u);
+}
+
+TEST_F(PoliciesTest, MaxConcurrencyForMethodsIsToldOfTheirEndsOnly) {
+  use({"for /a.B/*: max-concurrency 1", "rate-limit 1/h burst 3"});
+  method_ = "/c.D/X";
+  const uint64_t other = admit();
+  method_ = "/a.B/X";
+  const uint64_t first = admit();
+  end(other, StatusCode::ok);
+  EXPECT_EQ(state(), "1 under way");
+  EXPECT_EQ(admit(), 0u);
+  end(first, StatusCode::ok);
+  EXPECT_NE(admit(), 0u);
+}
+
+TEST_F(PoliciesTest, MaxConcurrencyIsHandedBackWhenALaterPolicyRefuses) {
+  use({"for *: max-concurrency 1", "rate-limit 1/h burst 1"});
+  end(admit(), StatusCode::ok);
+  EXPECT_EQ(admit(), 0u);
+  EXPECT_THAT(status_.message, HasSubstr("rate-limit"));
+  EXPECT_EQ(state(), "0 under way");
+}
+
 TEST(PoliciesParse, MistakesAreNamedWithTheirRemedy) {
   const std::pair<const char*, const char*> cases[] = {
       {"foo bar", "unknown policy \"foo\"; known are add-metadata, set-metadata, remove-metadata, "
                   "request-id, traceparent, default-timeout, max-timeout, rate-limit, "
-                  "circuit-breaker"},
+                  "max-concurrency, circuit-breaker, allow, deny"},
       {"", "empty policy; known are add-metadata"},
       {"\t ", "empty policy; known are add-metadata"},
       {"Request-Id", "unknown policy \"Request-Id\""},
@@ -605,6 +674,16 @@ TEST(PoliciesParse, MistakesAreNamedWithTheirRemedy) {
       {"circuit-breaker 0 1s", "\"0\" is not a number from 1"},
       {"circuit-breaker x 1s", "\"x\" is not a number from 1"},
       {"circuit-breaker 5 10", "\"10\" is not a duration"},
+      {"max-concurrency", "write it as \"max-concurrency N\""},
+      {"max-concurrency 0", "\"0\" is not a number from 1"},
+      {"allow", "write it as \"allow METHOD...\""},
+      {"deny a.B/C", "method pattern \"a.B/C\" is not"},
+      {"for", "write it as \"for METHOD: POLICY\""},
+      {"for /a.B/C traceparent", "write it as \"for METHOD: POLICY\""},
+      {"for /a.B/C:", "write it as \"for METHOD: POLICY\""},
+      {"for x: traceparent", "method pattern \"x\" is not"},
+      {"for *: foo", "unknown policy \"foo\""},
+      {"for *: for *: traceparent", "unknown policy \"for\""},
       {"circuit-breaker 5 0s", "must be longer than 0"},
       {"circuit-breaker 5 25h", "\"25h\": at most 24h"},
   };
