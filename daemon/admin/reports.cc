@@ -34,6 +34,16 @@ std::string dump(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
+json report(const Policies& policies, Loop::Time now) {
+  json list = json::array();
+  for (const auto& policy : policies.report(now))
+    list.push_back({{"policy", policy.policy},
+                    {"applied", policy.applied},
+                    {"refused", policy.refused},
+                    {"state", policy.state}});
+  return list;
+}
+
 }  // namespace
 
 std::string Daemon::status_json() const {
@@ -86,12 +96,6 @@ std::string Daemon::channels_json() const {
     json backends = json::array();
     for (const auto& backend : channel.backends())
       backends.push_back({{"address", backend.address}, {"state", backend.state}});
-    json policies = json::array();
-    for (const auto& policy : channel.policies.report(loop_.now()))
-      policies.push_back({{"policy", policy.policy},
-                          {"applied", policy.applied},
-                          {"refused", policy.refused},
-                          {"state", policy.state}});
     channels.push_back({{"name", channel.name()},
                         {"target", channel.target()},
                         {"state", name(channel.state())},
@@ -102,7 +106,7 @@ std::string Daemon::channels_json() const {
                         {"failed", channel.failed},
                         {"last_error", channel.last_error},
                         {"backends", backends},
-                        {"policies", policies}});
+                        {"policies", report(channel.policies, loop_.now())}});
   });
   return dump({{"channels", channels}});
 }
@@ -154,7 +158,8 @@ std::string Daemon::workers_json() const {
                        {"holders", server->holders().size()},
                        {"queued", server->dispatcher().waiting()},
                        {"in_flight", server->calls()},
-                       {"leases", leases}});
+                       {"leases", leases},
+                       {"policies", report(server->policies(), loop_.now())}});
   }
   return dump({{"servers", servers}});
 }

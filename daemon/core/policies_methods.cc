@@ -20,7 +20,8 @@ class Methods final : public Policy {
     const bool named = std::ranges::any_of(
         patterns_, [&](const std::string& pattern) { return matches(pattern, call.method); });
     if (named != allowed_)
-      return refuse(StatusCode::permission_denied, std::string(call.method) + " may not be called");
+      return refuse_plainly(StatusCode::permission_denied,
+                            std::string(call.method) + " may not be called");
     ++applied_;
     return std::nullopt;
   }

@@ -69,7 +69,11 @@ class Policy {
     return {code, line_ + ": " + why, Origin::daemon, {}};
   }
 
-  const std::string& line() const { return line_; }
+  /// For policies about who may call: a stranger learns nothing of the rules.
+  Status refuse_plainly(StatusCode code, std::string why) {
+    ++refused_;
+    return {code, std::move(why), Origin::daemon, {}};
+  }
 
   uint64_t applied_ = 0;
 

@@ -26,7 +26,23 @@ Status check_size(uint64_t bytes, size_t entries, uint32_t max_bytes, std::strin
           {}};
 }
 
+flatbuffers::Offset<legate::ipc::Entry> build_entry(flatbuffers::FlatBufferBuilder& builder,
+                                                    std::string_view key, std::string_view value) {
+  const auto key_offset = builder.CreateString(key.data(), key.size());
+  const auto value_offset =
+      builder.CreateVector(reinterpret_cast<const uint8_t*>(value.data()), value.size());
+  return legate::ipc::CreateEntry(builder, key_offset, value_offset);
+}
+
 }  // namespace
+
+flatbuffers::Offset<EntryVector> build_entries(flatbuffers::FlatBufferBuilder& builder,
+                                               const MetadataList& list) {
+  std::vector<flatbuffers::Offset<legate::ipc::Entry>> entries;
+  entries.reserve(list.size());
+  for (const auto& [key, value] : list) entries.push_back(build_entry(builder, key, value));
+  return entries.empty() ? 0 : builder.CreateVector(entries);
+}
 
 Status SendMetadata::assign(const EntryVector* entries, uint32_t max_bytes) {
   clear();
@@ -51,14 +67,14 @@ Status SendMetadata::assign(const EntryVector* entries, uint32_t max_bytes) {
   return {};
 }
 
-SendMetadata::List SendMetadata::list() const {
-  List list;
+MetadataList SendMetadata::list() const {
+  MetadataList list;
   for (const grpc_metadata& element : elements_)
     list.emplace_back(text_of(element.key), text_of(element.value));
   return list;
 }
 
-Status SendMetadata::assign(const List& list, uint32_t max_bytes) {
+Status SendMetadata::assign(const MetadataList& list, uint32_t max_bytes) {
   clear();
   uint64_t bytes = 0;
   for (const auto& [key, value] : list) bytes += key.size() + value.size();
@@ -105,6 +121,16 @@ bool ReceivedMetadata::empty() const {
   return true;
 }
 
+MetadataList ReceivedMetadata::list() const {
+  MetadataList list;
+  if (dropped_) return list;
+  for (size_t i = 0; i < array_.count; ++i) {
+    const std::string_view key = text_of(array_.metadata[i].key);
+    if (!is_transport_key(key)) list.emplace_back(key, text_of(array_.metadata[i].value));
+  }
+  return list;
+}
+
 flatbuffers::Offset<EntryVector> ReceivedMetadata::build(
     flatbuffers::FlatBufferBuilder& builder) const {
   if (dropped_) return 0;
@@ -113,11 +139,7 @@ flatbuffers::Offset<EntryVector> ReceivedMetadata::build(
   for (size_t i = 0; i < array_.count; ++i) {
     const std::string_view key = text_of(array_.metadata[i].key);
     if (is_transport_key(key)) continue;
-    const std::string_view value = text_of(array_.metadata[i].value);
-    const auto key_offset = builder.CreateString(key.data(), key.size());
-    const auto value_offset =
-        builder.CreateVector(reinterpret_cast<const uint8_t*>(value.data()), value.size());
-    entries.push_back(legate::ipc::CreateEntry(builder, key_offset, value_offset));
+    entries.push_back(build_entry(builder, key, text_of(array_.metadata[i].value)));
   }
   return entries.empty() ? 0 : builder.CreateVector(entries);
 }

@@ -16,6 +16,11 @@
 namespace legated {
 
 using EntryVector = flatbuffers::Vector<flatbuffers::Offset<legate::ipc::Entry>>;
+using MetadataList = std::vector<std::pair<std::string, std::string>>;
+
+/// As a peer gets it. 0 when there is nothing.
+flatbuffers::Offset<EntryVector> build_entries(flatbuffers::FlatBufferBuilder& builder,
+                                               const MetadataList& list);
 
 /// Metadata for gRPC. Owns its slices; must outlive the batch that sends it.
 class SendMetadata {
@@ -31,9 +36,8 @@ class SendMetadata {
 
   /// The elements as text, and back; those of `list` must be fit to be sent. RESOURCE_EXHAUSTED when
   /// they are too much.
-  using List = std::vector<std::pair<std::string, std::string>>;
-  List list() const;
-  [[nodiscard]] Status assign(const List& list, uint32_t max_bytes);
+  MetadataList list() const;
+  [[nodiscard]] Status assign(const MetadataList& list, uint32_t max_bytes);
 
   /// Appends an element the daemon itself makes; it is not checked.
   void add(std::string_view key, std::string_view value);
@@ -64,7 +68,10 @@ class ReceivedMetadata {
   /// RESOURCE_EXHAUSTED then, which says so of `what`.
   [[nodiscard]] Status limit(uint32_t max_bytes, std::string_view what);
 
-  /// As the peer gets it: without transport keys, order kept. 0 when there is nothing.
+  /// The elements for a peer: without transport keys, order kept.
+  MetadataList list() const;
+
+  /// The same as the peer gets it. 0 when there is nothing.
   flatbuffers::Offset<EntryVector> build(flatbuffers::FlatBufferBuilder& builder) const;
 
  private:

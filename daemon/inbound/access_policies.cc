@@ -15,15 +15,13 @@ namespace {
 using Time = Policy::Time;
 using RandomSource = Policy::RandomSource;
 
-/// Lets those through who prove who they are. What is told to strangers names no file and no rule.
+/// Lets those through who prove who they are.
 class Access : public Policy {
  public:
   std::optional<Status> admit(PolicyCall& call, AdmissionId, Time now,
                               const RandomSource&) final {
-    if (auto status = check(call, now)) {
-      refuse(status->code, "");  // counts
-      return status;
-    }
+    if (auto problem = check(call, now))
+      return refuse_plainly(problem->code, std::move(problem->message));
     ++applied_;
     return std::nullopt;
   }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "daemon/inbound/access_policies.h"
 #include "daemon/telemetry/log.h"
 
 namespace legated {
@@ -21,6 +22,7 @@ Server::Server(Loop& loop, const Config& config, ServerSettings settings,
       config_(config),
       settings_(std::move(settings)),
       on_closed_(std::move(on_closed)),
+      policies_(std::get<Policies>(Policies::parse(settings_.policies, incoming_policies()))),
       dispatcher_(config.inbound.queue),
       hold_(loop, [this] { on_hold_over(); }) {
   std::array<grpc_arg, 5> args{};
@@ -137,6 +139,8 @@ void Server::on_call_accepted(ServerCall& call, bool ok) {
   if (!draining_) request_call();
   call.begin();
   if (Status fault = call.check_request(); !fault.ok()) return call.refuse(std::move(fault));
+  if (Status refused = call.apply(policies_); !refused.ok())
+    return call.refuse(std::move(refused));
   place(call, dispatcher_.enqueue(call.id(), call.method(), call.deadline(), loop_.now()));
 }
 
@@ -181,6 +185,7 @@ bool Server::may_queue(uint64_t bytes) {
 }
 
 void Server::on_call_finished(ServerCall& call) {
+  if (settings_.access_log) call.log_access(address_);
   calls_.erase(call.id());
   --active_;
   if (draining_ && active_ == 0) disconnect_clients();

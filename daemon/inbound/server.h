@@ -71,6 +71,7 @@ class Server final : private CallOwner, private EndOfPass {
   void disconnect_clients();
 
   size_t calls() const { return active_; }
+  const Policies& policies() const { return policies_; }
   const Dispatcher& dispatcher() const { return dispatcher_; }
   const std::set<SessionId>& holders() const { return holders_; }
   const std::map<LeaseId, Lease>& leases() const { return leases_; }
@@ -108,6 +109,7 @@ class Server final : private CallOwner, private EndOfPass {
   bool serving_ = false;
   bool draining_ = false;
   bool shut_down_ = false;
+  Policies policies_;
   Dispatcher dispatcher_;
   std::set<SessionId> holders_;
   std::optional<Loop::Time> unheld_since_;

@@ -3,6 +3,10 @@
 #include <grpc/support/alloc.h>
 #include <grpc/support/time.h>
 
+#include <random>
+
+#include "daemon/telemetry/log.h"
+
 namespace legated {
 
 using namespace legate::ipc;
@@ -16,6 +20,12 @@ Loop::Time to_loop_time(gpr_timespec deadline, Loop::Time now) {
   const gpr_timespec left = gpr_time_sub(monotonic, gpr_now(GPR_CLOCK_MONOTONIC));
   if (left.tv_sec > int64_t{10} * 365 * 24 * 3600) return Loop::Time::max();
   return now + std::chrono::seconds(left.tv_sec) + std::chrono::nanoseconds(left.tv_nsec);
+}
+
+/// At least 1, since 0 has a meaning of its own.
+uint64_t microseconds(Loop::Clock::duration time) {
+  return static_cast<uint64_t>(
+      std::max<int64_t>(std::chrono::duration_cast<std::chrono::microseconds>(time).count(), 1));
 }
 
 /// What the client is told of metadata that the worker may not send.
@@ -34,6 +44,7 @@ ServerCall::ServerCall(Loop& loop, const Config& config, CallOwner& owner, Dispa
 }
 
 ServerCall::~ServerCall() {
+  if (policies_ != nullptr) policies_->on_end(admission_, end_status(), loop_.now());
   if (debtor_ && *debtor_ != nullptr) messages_.release_all(**debtor_);
   if (queued_bytes_ > 0) owner_.unqueue(queued_bytes_);
   if (incoming_ != nullptr) grpc_byte_buffer_destroy(incoming_);
@@ -87,6 +98,48 @@ Status ServerCall::check_request() {
             {}};
   }
   return metadata_.limit(config_.limits.max_metadata, "request metadata");
+}
+
+Status ServerCall::apply(Policies& policies) {
+  if (policies.empty()) return {};
+  const auto random = [] {
+    static std::mt19937_64 engine{std::random_device()()};  // ids need no more than to differ
+    return engine();
+  };
+  auto list = metadata_.list();
+  const uint64_t given = deadline_ == Loop::Time::max() ? 0 : microseconds(deadline_ - since_);
+  uint64_t timeout_us = given;
+  if (auto refused = policies.admit({list, timeout_us, method_, {}}, since_, random, admission_))
+    return std::move(*refused);
+  policies_ = &policies;
+  changed_metadata_ = std::move(list);
+  if (timeout_us == given) return {};
+  deadline_ = since_ + std::chrono::microseconds(timeout_us);
+  time_limit_.emplace(loop_, [this] {
+    refuse({StatusCode::deadline_exceeded, "the server's deadline for the call has passed",
+            Origin::daemon, {}});
+  });
+  time_limit_->set(deadline_);
+  return {};
+}
+
+Status ServerCall::end_status() const {
+  if (core_.status_known()) return core_.status();
+  return {StatusCode::cancelled, "the client cancelled, or is gone", Origin::remote, {}};
+}
+
+void ServerCall::log_access(const std::string& server) const {
+  const Status status = end_status();
+  char* const peer = grpc_call_get_peer(call_);
+  log::info("access", {{"server", server},
+                       {"peer", peer},
+                       {"method", method_},
+                       {"status", name(status.code)},
+                       {"origin", legate::ipc::EnumNameOrigin(
+                                      static_cast<legate::ipc::Origin>(status.origin))},
+                       {"duration_us", microseconds(loop_.now() - since_)},
+                       {"worker", worker_ ? raw(*worker_) : 0}});
+  gpr_free(peer);
 }
 
 void ServerCall::on_received(bool ok) {
@@ -355,14 +408,11 @@ SessionCall::Ready ServerCall::ready(uint32_t connection_credit) const {
 
 void ServerCall::write_start(Session& session) {
   const Loop::Time now = Loop::Clock::now();
-  const auto microseconds = [](Loop::Clock::duration time) {
-    return static_cast<uint64_t>(
-        std::max<int64_t>(std::chrono::duration_cast<std::chrono::microseconds>(time).count(), 1));
-  };
   const uint64_t timeout = deadline_ == Loop::Time::max() ? 0 : microseconds(deadline_ - now);
   auto& fbb = session.builder();
   const auto method = fbb.CreateString(method_);
-  const auto metadata = metadata_.build(fbb);
+  const auto metadata =
+      changed_metadata_ ? build_entries(fbb, *changed_metadata_) : metadata_.build(fbb);
   const auto authority =
       fbb.CreateString(reinterpret_cast<const char*>(GRPC_SLICE_START_PTR(details_.host)),
                        GRPC_SLICE_LENGTH(details_.host));

@@ -12,6 +12,7 @@
 
 #include "daemon/config/config.h"
 #include "daemon/core/incoming_call.h"
+#include "daemon/core/policies.h"
 #include "daemon/grpc/message.h"
 #include "daemon/grpc/metadata.h"
 #include "daemon/grpc/operation.h"
@@ -57,6 +58,11 @@ class ServerCall final : public SessionCall, private EndOfPass {
   /// Whether what the client sent fits a START. Not OK: the call must end with it.
   [[nodiscard]] Status check_request();
 
+  /// Runs the server's policies. Not OK: the call must end with it. They hear of the end.
+  [[nodiscard]] Status apply(Policies& policies);
+  /// An event in the log that tells how the call went. At its end.
+  void log_access(const std::string& server) const;
+
   /// Hands the call to a worker.
   void offer(Session& session, LeaseId lease, CallId lease_request);
   void refuse(Status status);
@@ -78,6 +84,7 @@ class ServerCall final : public SessionCall, private EndOfPass {
   void on_memory() override { loop_.queue_pump(*this); }
   void run() override { pump(); }
 
+  Status end_status() const;
   void on_request(bool ok);
   void on_closed(bool ok);
   void on_received(bool ok);
@@ -106,6 +113,10 @@ class ServerCall final : public SessionCall, private EndOfPass {
   Loop::Time deadline_ = Loop::Time::max();
   IncomingCall core_;
   bool over_ = false;  // the owner knows that the client is gone
+  Policies* policies_ = nullptr;  // that admitted the call, if they did
+  AdmissionId admission_{};
+  std::optional<MetadataList> changed_metadata_;  // by the policies
+  std::optional<Timer> time_limit_;               // likewise, where gRPC knows no such deadline
 
   // The worker that has it
   Session* session_ = nullptr;

@@ -112,7 +112,7 @@ Status ClientCall::apply_policies(uint64_t& timeout_us) {
     static std::mt19937_64 engine{std::random_device()()};  // ids need no more than to differ
     return engine();
   };
-  auto refused = policies.admit({list, timeout_us}, loop_.now(), random, admission_);
+  auto refused = policies.admit({list, timeout_us, method()}, loop_.now(), random, admission_);
   return refused ? std::move(*refused) : metadata_.assign(list, channel_->max_metadata());
 }
 
