@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "daemon/config/channel_settings.h"
+#include "daemon/config/server_settings.h"
 
 namespace legated {
 
@@ -91,6 +92,9 @@ struct Config {
   /// Channels by name, which processes open as "legated:///NAME".
   std::map<std::string, ChannelSettings> channels;
 
+  /// Servers by name, which processes join as "legated:///NAME".
+  std::map<std::string, ServerSettings> servers;
+
   /// Calls that arrive at the daemon's gRPC ports.
   struct Inbound {
     // Calls waiting per server for a free slot. Beyond it a caller does better to try elsewhere.
@@ -102,6 +106,10 @@ struct Config {
     std::chrono::milliseconds hold = std::chrono::seconds(10);
     // HTTP/2 streams per gRPC connection. Bounds what one remote client can open at once.
     uint32_t max_concurrent_streams = 1000;
+    // gRPC connections per server. Far above what one machine's service has; bounds descriptors.
+    uint32_t max_connections = 10'000;
+    // Bytes of gRPC's own buffers per server, which are outside of every other bound.
+    uint64_t memory = 256 * 1024 * 1024;
   } inbound;
 
   struct Shutdown {

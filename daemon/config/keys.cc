@@ -1,270 +1,18 @@
 #include "daemon/config/keys.h"
 
 #include <algorithm>
+#include <array>
 #include <cctype>
-#include <limits>
-#include <utility>
 
-#include "daemon/config/values.h"
-#include "daemon/core/status.h"
+#include "daemon/config/key_kinds.h"
 
 namespace legated {
 namespace {
 
-using std::chrono::duration_cast;
-using std::chrono::microseconds;
-using std::chrono::milliseconds;
-using namespace std::chrono_literals;
+using namespace key_kinds;
 
-constexpr uint64_t kKiB = 1024;
-constexpr uint64_t kMiB = 1024 * kKiB;
-constexpr uint64_t kGiB = 1024 * kMiB;
 constexpr size_t kMaxSocketPath = 107;  // sockaddr_un
-constexpr uint64_t kMaxAttempts = 5;  // gRPC takes no more
-
-template <class Section, class Value>
-struct Field {
-  Section Config::*section;
-  Value Section::*member;
-
-  Value& of(Config& config) const { return config.*section.*member; }
-  const Value& of(const Config& config) const { return config.*section.*member; }
-};
-
-template <class Value>
-struct ChannelField {
-  std::string channel;
-  Value ChannelSettings::*member;
-
-  Value& of(Config& config) const { return config.channels[channel].*member; }
-  const Value& of(const Config& config) const { return config.channels.at(channel).*member; }
-};
-
-template <class Field>
-using ValueOf = std::remove_reference_t<decltype(std::declval<Field>().of(std::declval<Config&>()))>;
-
-// What is told of a key before its value comes into play.
-struct About {
-  std::string section;
-  std::string_view name;
-  std::string_view reason;
-};
-
-Key make_key(const About& about, std::string_view type, std::string range) {
-  return {.section = about.section,
-          .name = about.name,
-          .type = type,
-          .range = std::move(range),
-          .reason = about.reason,
-          .default_text = {},
-          .set = {},
-          .print = {}};
-}
-
-const std::string* as_text(const RawValue& raw) { return std::get_if<std::string>(&raw.value); }
-
-std::optional<uint64_t> as_number(const RawValue& raw) {
-  if (const auto* number = std::get_if<int64_t>(&raw.value)) {
-    return *number < 0 ? std::nullopt : std::optional<uint64_t>(*number);
-  }
-  return raw.untyped ? parse_integer(*as_text(raw)) : std::nullopt;
-}
-
-template <class Target, class Value>
-bool assign(Target& target, std::optional<Value> value, Value low, Value high) {
-  if (!value || *value < low || *value > high) return false;
-  target = static_cast<Target>(*value);
-  return true;
-}
-
-template <class Field>
-Key count(const About& about, Field field, uint64_t low, uint64_t high) {
-  Key key = make_key(about, "integer", std::to_string(low) + " to " + std::to_string(high));
-  key.set = [=](Config& config, const RawValue& raw) {
-    return assign(field.of(config), as_number(raw), low, high);
-  };
-  key.print = [=](const Config& config) { return std::to_string(field.of(config)); };
-  return key;
-}
-
-template <class Field>
-Key size(const About& about, Field field, uint64_t low, uint64_t high) {
-  Key key = make_key(about, "size", format_size(low) + " to " + format_size(high));
-  key.set = [=](Config& config, const RawValue& raw) {
-    const std::string* text = as_text(raw);
-    return assign(field.of(config), text != nullptr ? parse_size(*text) : as_number(raw), low,
-                  high);
-  };
-  key.print = [=](const Config& config) { return quote(format_size(field.of(config))); };
-  return key;
-}
-
-template <class Field, class V = ValueOf<Field>>
-Key duration(const About& about, Field field, ValueOf<Field> low, ValueOf<Field> high) {
-  Key key = make_key(about, "duration", format_duration(low) + " to " + format_duration(high));
-  key.set = [=](Config& config, const RawValue& raw) {
-    const std::string* text = as_text(raw);
-    const auto value = text != nullptr ? parse_duration(*text) : std::nullopt;
-    // A value finer than the field's unit is refused rather than rounded.
-    if (!value || *value < low || *value > high || *value % V(1) != 0us) return false;
-    field.of(config) = duration_cast<V>(*value);
-    return true;
-  };
-  key.print = [=](const Config& config) { return quote(format_duration(field.of(config))); };
-  return key;
-}
-
-template <class Field>
-Key text(const About& about, Field field, size_t shortest, size_t longest,
-         std::string_view type = "path") {
-  Key key = make_key(about, type,
-                     shortest == 0
-                         ? "up to " + std::to_string(longest) + " bytes"
-                         : std::to_string(shortest) + " to " + std::to_string(longest) + " bytes");
-  key.set = [=](Config& config, const RawValue& raw) {
-    const std::string* value = as_text(raw);
-    if (value == nullptr || value->size() < shortest || value->size() > longest) return false;
-    if (value->find('\0') != std::string::npos) return false;
-    field.of(config) = *value;
-    return true;
-  };
-  key.print = [=](const Config& config) { return quote(field.of(config)); };
-  return key;
-}
-
-template <class Field>
-Key mode(const About& about, Field field) {
-  Key key = make_key(about, "octal string", R"("0000" to "0777")");
-  key.set = [=](Config& config, const RawValue& raw) {
-    const std::string* value = as_text(raw);
-    return assign(field.of(config), value != nullptr ? parse_mode(*value) : std::nullopt, 0u,
-                  0777u);
-  };
-  key.print = [=](const Config& config) { return quote(format_mode(field.of(config))); };
-  return key;
-}
-
-template <class Field>
-Key rules(const About& about, Field field) {
-  Key key = make_key(about, "list of strings", "`uid:N`, `gid:N`, `user:NAME`, `group:NAME`, `*`");
-  key.set = [=](Config& config, const RawValue& raw) {
-    const auto* list = std::get_if<std::vector<std::string>>(&raw.value);
-    if (list == nullptr && !raw.untyped) return false;
-    std::vector<AccessRule> parsed;
-    for (const std::string& item : list != nullptr ? *list : split_list(*as_text(raw))) {
-      const auto rule = parse_access_rule(item);
-      if (!rule) return false;
-      parsed.push_back(*rule);
-    }
-    field.of(config) = std::move(parsed);
-    return true;
-  };
-  key.print = [=](const Config& config) {
-    std::string list;
-    for (const AccessRule& rule : field.of(config)) {
-      list += (list.empty() ? "" : ", ") + quote(format_access_rule(rule));
-    }
-    return "[" + list + "]";
-  };
-  return key;
-}
-
-template <class Field, class V = ValueOf<Field>>
-Key choice(const About& about, Field field, std::vector<std::pair<std::string, V>> values) {
-  std::string range;
-  for (const auto& [name, value] : values) range += (range.empty() ? "`" : ", `") + name + "`";
-  Key key = make_key(about, "string", std::move(range));
-  key.set = [=](Config& config, const RawValue& raw) {
-    const std::string* wanted = as_text(raw);
-    for (const auto& [name, value] : values) {
-      if (wanted == nullptr || name != *wanted) continue;
-      field.of(config) = value;
-      return true;
-    }
-    return false;
-  };
-  key.print = [=](const Config& config) {
-    for (const auto& [name, value] : values) {
-      if (value == field.of(config)) return quote(name);
-    }
-    return quote("");
-  };
-  return key;
-}
-
-template <class Field>
-Key flag(const About& about, Field field) {
-  Key key = make_key(about, "boolean", "`true`, `false`");
-  key.set = [=](Config& config, const RawValue& raw) {
-    const bool* value = std::get_if<bool>(&raw.value);
-    const std::string* name = raw.untyped ? as_text(raw) : nullptr;
-    if (value == nullptr && (name == nullptr || (*name != "true" && *name != "false"))) return false;
-    field.of(config) = value != nullptr ? *value : *name == "true";
-    return true;
-  };
-  key.print = [=](const Config& config) { return field.of(config) ? "true" : "false"; };
-  return key;
-}
-
-template <class Field>
-Key factor(const About& about, Field field, double low, double high) {
-  Key key = make_key(about, "number", format_number(low) + " to " + format_number(high));
-  key.set = [=](Config& config, const RawValue& raw) {
-    std::optional<double> value;
-    if (const auto* number = std::get_if<double>(&raw.value)) value = *number;
-    if (const auto* number = std::get_if<int64_t>(&raw.value)) value = static_cast<double>(*number);
-    if (raw.untyped) value = parse_number(*as_text(raw));
-    return assign(field.of(config), value, low, high);
-  };
-  key.print = [=](const Config& config) { return format_number(field.of(config)); };
-  return key;
-}
-
-template <class Field>
-Key lines(const About& about, Field field, std::string range) {
-  Key key = make_key(about, "list of strings", std::move(range));
-  key.set = [=](Config& config, const RawValue& raw) {
-    const auto* list = std::get_if<std::vector<std::string>>(&raw.value);
-    if (list == nullptr && !raw.untyped) return false;
-    field.of(config) = list != nullptr ? *list : split_lines(*as_text(raw));
-    return true;
-  };
-  key.print = [=](const Config& config) {
-    std::string list;
-    for (const std::string& line : field.of(config)) list += (list.empty() ? "" : ", ") + quote(line);
-    return "[" + list + "]";
-  };
-  return key;
-}
-
-template <class Field>
-Key codes(const About& about, Field field) {
-  Key key = make_key(about, "list of strings", "names of gRPC status codes, not `OK`");
-  key.set = [=](Config& config, const RawValue& raw) {
-    const auto* list = std::get_if<std::vector<std::string>>(&raw.value);
-    if (list == nullptr && !raw.untyped) return false;
-    std::vector<uint8_t> parsed;
-    for (const std::string& item : list != nullptr ? *list : split_list(*as_text(raw))) {
-      const auto code = status_code(item);
-      if (!code || *code == StatusCode::ok) return false;
-      parsed.push_back(static_cast<uint8_t>(*code));
-    }
-    field.of(config) = std::move(parsed);
-    return true;
-  };
-  key.print = [=](const Config& config) {
-    std::string list;
-    for (const uint8_t code : field.of(config))
-      list += (list.empty() ? "" : ", ") + quote(name(static_cast<StatusCode>(code)));
-    return "[" + list + "]";
-  };
-  return key;
-}
-
-Key with_default(Key key, std::string_view text) {
-  key.default_text = text;
-  return key;
-}
+constexpr uint64_t kMaxAttempts = 5;     // gRPC takes no more
 
 std::vector<Key> make_keys() {
   using C = Config;
@@ -344,6 +92,13 @@ std::vector<Key> make_keys() {
                inbound(&C::Inbound::hold), 0ms, milliseconds(1h)),
       count({"inbound", "max_concurrent_streams", "Calls one gRPC connection may have open."},
             inbound(&C::Inbound::max_concurrent_streams), 1, 1'000'000),
+      count({"inbound", "max_connections",
+             "gRPC connections of one server; further ones are closed at once. Each takes two file "
+             "descriptors."},
+            inbound(&C::Inbound::max_connections), 1, 1'000'000),
+      size({"inbound", "memory",
+            "What gRPC may use for the connections of one server, beyond which it reads less."},
+           inbound(&C::Inbound::memory), kMiB, 64 * kGiB),
 
       duration({"shutdown", "grace",
                 "From SIGTERM to the end of what still runs. Supervisors kill after 30s or later."},
@@ -377,12 +132,13 @@ std::vector<Key> make_keys() {
 }  // namespace
 
 std::vector<Key> channel_keys(const std::string& channel) {
+  using namespace key_kinds;
   using S = ChannelSettings;
   const std::string section = "channels." + channel;
   const auto about = [&](std::string_view name, std::string_view reason) {
     return About{section, name, reason};
   };
-  const auto field = [&](auto member) { return ChannelField{channel, member}; };
+  const auto field = [&](auto member) { return NamedField{&Config::channels, channel, member}; };
   return {
       text(about("target", "Where: `host:port`, `dns:///host:port`, `unix:/path`, `ipv4:…`."),
            field(&S::target), 1, 2048, "string"),
@@ -402,7 +158,7 @@ std::vector<Key> channel_keys(const std::string& channel) {
                field(&S::tls_refresh), std::chrono::seconds(1), std::chrono::seconds(24h)),
       text(about("tls_server_name", "Looked for in the certificate instead of the target's host."),
            field(&S::tls_server_name), 0, 255, "string"),
-      choice<ChannelField<std::string>>(
+      choice<NamedField<S, std::string>>(
           about("load_balancing", "Which backend a call goes to."), field(&S::load_balancing),
           {{"pick_first", "pick_first"}, {"round_robin", "round_robin"}}),
       text(about("service_config", "gRPC's service config, JSON; goes before the keys it overlaps."),
@@ -452,7 +208,33 @@ std::vector<Key> channel_keys(const std::string& channel) {
   };
 }
 
-bool is_channel_name(std::string_view name) {
+namespace {
+
+template <class Settings>
+NamedSection named_section(std::string_view name, std::map<std::string, Settings> Config::*section,
+                           std::vector<Key> (*keys)(const std::string&)) {
+  return {.name = name,
+          .keys = keys,
+          .make = [=](Config& config, const std::string& one) { (config.*section)[one]; },
+          .names =
+              [=](const Config& config) {
+                std::vector<std::string> names;
+                for (const auto& entry : config.*section) names.push_back(entry.first);
+                return names;
+              }};
+}
+
+}  // namespace
+
+std::span<const NamedSection> named_sections() {
+  static const std::array sections = {
+      named_section("channels", &Config::channels, channel_keys),
+      named_section("servers", &Config::servers, server_keys),
+  };
+  return sections;
+}
+
+bool is_name(std::string_view name) {
   return !name.empty() && name.size() <= 64 && std::ranges::all_of(name, [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
   });
@@ -517,17 +299,21 @@ void print_toml(std::string& toml, const Keys& keys, const Config& config) {
 
 void print_reference(std::ostream& out) {
   Config defaults;
-  defaults.channels["NAME"];
+  for (const NamedSection& section : named_sections()) section.make(defaults, "NAME");
   out << "| key | type | default | allowed | reason |\n|---|---|---|---|---|\n";
   for (const Key& key : keys()) print_row(out, key, defaults);
-  for (const Key& key : channel_keys("NAME")) print_row(out, key, defaults);
+  for (const NamedSection& section : named_sections()) {
+    for (const Key& key : section.keys("NAME")) print_row(out, key, defaults);
+  }
 }
 
 std::string to_toml(const Config& config) {
   std::string toml;
   print_toml(toml, keys(), config);
-  for (const auto& [channel, settings] : config.channels)
-    print_toml(toml, channel_keys(channel), config);
+  for (const NamedSection& section : named_sections()) {
+    for (const std::string& name : section.names(config))
+      print_toml(toml, section.keys(name), config);
+  }
   return toml;
 }
 

@@ -38,14 +38,22 @@ struct Key {
 };
 
 /// In the order in which they are printed; keys of a section are together. Without those of named
-/// channels.
+/// sections.
 std::span<const Key> keys();
 
-/// The keys of the section [channels.NAME]. Setting one makes the channel.
-std::vector<Key> channel_keys(const std::string& channel);
+/// A section of which there may be many, such as [channels.NAME].
+struct NamedSection {
+  std::string_view name;                               // "channels"
+  std::vector<Key> (*keys)(const std::string& name);   // setting one makes the section
+  std::function<void(Config&, const std::string& name)> make;
+  std::function<std::vector<std::string>(const Config&)> names;
+};
+std::span<const NamedSection> named_sections();
+std::vector<Key> channel_keys(const std::string& name);
+std::vector<Key> server_keys(const std::string& name);
 
-/// What a channel may be called: 1 to 64 of a-z, 0-9, "-" and "_".
-bool is_channel_name(std::string_view name);
+/// What NAME may be: 1 to 64 of a-z, 0-9, "-" and "_".
+bool is_name(std::string_view name);
 
 const Key* find_key(std::string_view full_name);
 bool is_section(std::string_view name);

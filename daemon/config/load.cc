@@ -19,8 +19,6 @@ namespace {
 
 constexpr std::string_view kEnvironmentPrefix = "LEGATED_";
 
-constexpr std::string_view kChannels = "channels";
-
 RawValue raw_value(const toml::node& node) {
   if (const auto* flag = node.as_boolean()) return {.value = flag->get()};
   if (const auto* number = node.as_floating_point()) return {.value = number->get()};
@@ -55,7 +53,7 @@ class Loader {
  private:
   void read_table(const std::string& path, const toml::table& table);
   void read_section(const std::string& path, const std::string& section, const toml::table& values);
-  void read_channels(const std::string& path, const toml::table& channels);
+  void read_named(const std::string& path, const NamedSection& section, const toml::table& tables);
   /// The known keys among which a key of that full name would be.
   std::span<const Key> keys_about(std::string_view full_name);
   const Key* find(std::string_view full_name);
@@ -67,7 +65,7 @@ class Loader {
   std::string source_of(std::string_view full_name) const;
 
   Config config_;
-  std::map<std::string, std::vector<Key>, std::less<>> channel_keys_;  // by the channel's name
+  std::map<std::string, std::vector<Key>, std::less<>> named_keys_;  // by "channels.NAME"
   std::map<std::string, std::string, std::less<>> sources_;            // full name -> where it was set
   std::vector<std::pair<uint32_t, std::string>> problems_;   // line in the file, text
 };
@@ -82,15 +80,21 @@ void Loader::set(const Key& key, const RawValue& raw, const std::string& where,
                     std::string(key.type) + "; allowed: " + key.range);
 }
 
+const NamedSection* find_named(std::string_view section) {
+  const auto found = std::ranges::find(named_sections(), section, &NamedSection::name);
+  return found == named_sections().end() ? nullptr : &*found;
+}
+
 std::span<const Key> Loader::keys_about(std::string_view full_name) {
   // "channels.NAME.key"
-  const size_t name = kChannels.size() + 1;
+  const size_t dot = full_name.find('.');
   const size_t end = full_name.rfind('.');
-  if (!full_name.starts_with(kChannels) || end == full_name.npos || end < name) return keys();
-  const std::string channel(full_name.substr(name, end - name));
-  if (!is_channel_name(channel)) return keys();
-  const auto [found, added] = channel_keys_.try_emplace(channel);
-  if (added) found->second = channel_keys(channel);
+  if (dot == end) return keys();
+  const NamedSection* section = find_named(full_name.substr(0, dot));
+  const std::string name(full_name.substr(dot + 1, end - dot - 1));
+  if (section == nullptr || !is_name(name)) return keys();
+  const auto [found, added] = named_keys_.try_emplace(std::string(full_name.substr(0, end)));
+  if (added) found->second = section->keys(name);
   return found->second;
 }
 
@@ -134,8 +138,8 @@ void Loader::read_table(const std::string& path, const toml::table& table) {
                                 meant.full_name());
       continue;
     }
-    if (section.str() == kChannels) {
-      read_channels(path, *values);
+    if (const NamedSection* named = find_named(section.str())) {
+      read_named(path, *named, *values);
       continue;
     }
     if (!is_section(section.str()) && values->empty()) {
@@ -147,17 +151,21 @@ void Loader::read_table(const std::string& path, const toml::table& table) {
   std::ranges::stable_sort(problems_, {}, [](const auto& entry) { return entry.first; });
 }
 
-void Loader::read_channels(const std::string& path, const toml::table& channels) {
-  for (const auto& [name, node] : channels) {
+void Loader::read_named(const std::string& path, const NamedSection& section,
+                        const toml::table& tables) {
+  for (const auto& [key, node] : tables) {
     const uint32_t line = node.source().begin.line;
     const toml::table* values = node.as_table();
-    if (values == nullptr || !is_channel_name(name.str())) {
-      problem(line, path + ":" + std::to_string(line) + ": channels." + std::string(name.str()) +
-                        ": want a section [channels.NAME], NAME being 1 to 64 of a-z, 0-9, - and _");
+    const std::string name(key.str());
+    const std::string full_name = std::string(section.name) + '.' + name;
+    if (values == nullptr || !is_name(name)) {
+      problem(line, path + ":" + std::to_string(line) + ": " + full_name + ": want a section [" +
+                        std::string(section.name) +
+                        ".NAME], NAME being 1 to 64 of a-z, 0-9, - and _");
       continue;
     }
-    config_.channels[std::string(name.str())];
-    read_section(path, "channels." + std::string(name.str()), *values);
+    section.make(config_, name);
+    read_section(path, full_name, *values);
   }
 }
 
