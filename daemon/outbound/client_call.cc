@@ -1,5 +1,6 @@
 #include "daemon/outbound/client_call.h"
 
+#include <grpc/support/alloc.h>
 #include <grpc/support/time.h>
 
 #include <cstring>
@@ -149,6 +150,7 @@ ClientCall::~ClientCall() {
   if (call_ != nullptr) grpc_call_unref(call_);
   if (received_ != nullptr) grpc_byte_buffer_destroy(received_);
   grpc_slice_unref(details_);
+  gpr_free(const_cast<char*>(error_));
   grpc_slice_unref(method_);
   if (channel_ != nullptr) --channel_->calls;
 }
@@ -281,6 +283,7 @@ void ClientCall::start_status() {
   status.data.recv_status_on_client.trailing_metadata = trailers_.array();
   status.data.recv_status_on_client.status = &code_;
   status.data.recv_status_on_client.status_details = &details_;
+  status.data.recv_status_on_client.error_string = &error_;
   batch.start(call_, status_done_);
 }
 
@@ -347,7 +350,14 @@ void ClientCall::on_received(bool) {
   take_answer([this](std::optional<uint32_t> length) { core_.on_message(length); });
 }
 
+bool ClientCall::from_server() const {
+  return error_ != nullptr &&
+         std::string_view(error_).find("Error received from peer") != std::string_view::npos;
+}
+
 std::string ClientCall::explained(std::string message) const {
+  // A server may say what gRPC here would: it has bounds of its own, and may be a proxy.
+  if (from_server()) return message;
   if (message.starts_with("Received message larger than max"))
     return message + "; the bound is " + receive_limit_.name;
   if (const std::string why = explain_failure(channel_->settings(), message); !why.empty())
