@@ -356,10 +356,12 @@ bool ClientCall::from_server() const {
 }
 
 std::string ClientCall::explained(std::string message) const {
-  // A server may say what gRPC here would: it has bounds of its own, and may be a proxy.
-  if (from_server()) return message;
-  if (message.starts_with("Received message larger than max"))
-    return message + "; the bound is " + receive_limit_.name;
+  // The server may say the same of a request, as it has a bound of its own.
+  const MessageLimit limit = channel_->receive_limit();
+  if (message.starts_with("Received message larger than max") &&
+      message.ends_with(" vs. " + std::to_string(limit.bytes) + ")"))
+    return message + "; the bound is " + limit.name;
+  if (from_server()) return message;  // it may be a proxy that could not connect
   if (const std::string why = explain_failure(channel_->settings(), message); !why.empty())
     message += "; legated: " + why;
   return message;
