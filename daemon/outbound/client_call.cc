@@ -315,7 +315,7 @@ void ClientCall::on_sent(bool ok) {
 void ClientCall::on_headers(bool) {
   const Status fit = headers_.limit(channel_->max_metadata(), "the server's headers");
   core_.on_headers(headers_.empty());
-  if (!fit.ok()) core_.refuse(fit);
+  if (!fit.ok()) core_.refuse_answer(fit);
   loop_.queue_pump(*this);
 }
 
@@ -327,17 +327,18 @@ void ClientCall::take_answer(Tell tell) {
   const size_t waiting = core_.messages_waiting();
   tell(message ? std::optional(message->length()) : std::nullopt);
   if (came && message == nullptr) {
-    refuse({StatusCode::internal,
-            "the server's message can't be decompressed",
-            legated::Origin::remote,
-            {}});
+    core_.refuse_answer({StatusCode::internal,
+                         "the server's message can't be decompressed",
+                         legated::Origin::remote,
+                         {}});
   }
   if (message != nullptr && message->length() > receive_limit_.bytes) {
-    refuse({StatusCode::resource_exhausted,
-            "the server's message of " + std::to_string(message->length()) + " bytes exceeds " +
-                receive_limit_.name + ", " + std::to_string(receive_limit_.bytes) + " bytes",
-            legated::Origin::daemon,
-            {}});
+    core_.refuse_answer(
+        {StatusCode::resource_exhausted,
+         "the server's message of " + std::to_string(message->length()) + " bytes exceeds " +
+             receive_limit_.name + ", " + std::to_string(receive_limit_.bytes) + " bytes",
+         legated::Origin::daemon,
+         {}});
   }
   if (core_.messages_waiting() > waiting) {
     message_ = std::move(message);
@@ -402,7 +403,7 @@ void ClientCall::on_unary(bool) {
   if (session_ != nullptr) messages_.on_batch_done(*session_);
   const Status fit = headers_.limit(channel_->max_metadata(), "the server's headers");
   take_answer([this](std::optional<uint32_t> length) { core_.on_unary(headers_.empty(), length); });
-  if (!fit.ok()) core_.refuse(fit);
+  if (!fit.ok()) core_.refuse_answer(fit);
 }
 
 // ---- Frames to the peer ------------------------------------------------------------------------

@@ -158,7 +158,7 @@ TEST_F(OutgoingBalancing, XdsIsPassedThrough) {
   const Status status =
       opened.status.ok() ? connection->unary(xds, "/a/b", "").status : opened.status;
   EXPECT_FALSE(status.ok());
-  EXPECT_THAT(status.message, HasSubstr("bootstrap"));
+  EXPECT_THAT(status.message, HasSubstr("GRPC_XDS_BOOTSTRAP"));
 }
 
 // ---- Names -------------------------------------------------------------------------------------

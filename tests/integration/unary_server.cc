@@ -113,6 +113,7 @@ UnaryServer::UnaryServer(Script script, Options options)
   int port = 0;
   builder.AddListeningPort(options.address, options.credentials, &port);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, 1 << 20);  // above what legated lets pass
   builder.SetMaxReceiveMessageSize(-1);
   builder.SetDefaultCompressionAlgorithm(options.compression);
   for (const auto& [key, value] : options.arguments) builder.AddChannelArgument(key, value);
