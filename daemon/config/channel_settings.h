@@ -42,6 +42,7 @@ struct ChannelSettings {
   uint32_t max_send_message = 0;  // 0: limits.max_message
   uint32_t max_receive_message = 0;
   uint32_t max_metadata = 0;  // 0: limits.max_metadata
+  uint32_t max_calls = 0;     // of one process at once; 0: ipc.max_calls. Of the configuration only
 
   // Connections
   Milliseconds keepalive_time{0};  // 0: no pings

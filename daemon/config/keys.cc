@@ -173,6 +173,10 @@ std::vector<Key> channel_keys(const std::string& channel) {
            field(&S::max_receive_message), 0, kGiB),
       size(about("max_metadata", "One metadata list; 0: `limits.max_metadata`."),
            field(&S::max_metadata), 0, 64 * kKiB),
+      count(about("max_calls",
+                  "Calls one process may have open on it; 0: `ipc.max_calls`. Keeps one from taking all "
+                  "streams that the server grants."),
+            field(&S::max_calls), 0, 1'000'000),
       duration(about("keepalive_time", "Silence before a ping; 0s: no pings."),
                field(&S::keepalive_time), 0ms, milliseconds(24h)),
       duration(about("keepalive_timeout", "Wait for its answer; 0s: gRPC's 20s."),

@@ -48,6 +48,11 @@ void OutgoingCall::refuse(Status status) {
   to_peer_.drop();
 }
 
+void OutgoingCall::refuse_answer(Status status) {
+  if (!refused_ && status_ && status_->ok()) status_.reset();
+  refuse(std::move(status));
+}
+
 void OutgoingCall::on_sent(bool ok) {
   --operations_;
   sending_ = false;

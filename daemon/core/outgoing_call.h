@@ -43,6 +43,9 @@ class OutgoingCall {
   /// The daemon ends the call. The first reason counts: nothing after the peer's CANCEL or gRPC's
   /// own status.
   void refuse(Status status);
+  /// What the server has sent can't be given to the peer. As refuse(), but goes before gRPC's OK: of
+  /// an answer and its status, either may come first.
+  void refuse_answer(Status status);
 
   // ---- Events from gRPC -----------------------------------------------------------------------
   void on_sent(bool ok);

@@ -9,11 +9,11 @@ namespace {
 // More would not fit a frame's meta with what a table costs for each.
 constexpr size_t kMaxEntries = 2000;
 
-Status check_size(uint64_t bytes, size_t entries, uint32_t max_bytes, std::string_view what) {
+Status check_size(uint64_t bytes, size_t entries, MetadataLimit limit, std::string_view what) {
   std::string excess;
-  if (bytes > max_bytes) {
-    excess = std::to_string(bytes) + " bytes exceeds limits.max_metadata, " +
-             std::to_string(max_bytes) + " bytes";
+  if (bytes > limit.bytes) {
+    excess = std::to_string(bytes) + " bytes exceeds " + limit.name + ", " +
+             std::to_string(limit.bytes) + " bytes";
   } else if (entries > kMaxEntries) {
     excess = std::to_string(entries) + " entries exceeds " + std::to_string(kMaxEntries) +
              ", the most there may be";
@@ -44,14 +44,14 @@ flatbuffers::Offset<EntryVector> build_entries(flatbuffers::FlatBufferBuilder& b
   return entries.empty() ? 0 : builder.CreateVector(entries);
 }
 
-Status SendMetadata::assign(const EntryVector* entries, uint32_t max_bytes) {
+Status SendMetadata::assign(const EntryVector* entries, MetadataLimit limit) {
   clear();
   if (entries == nullptr) return {};
   uint64_t bytes = 0;
   for (const legate::ipc::Entry* entry : *entries) {
     bytes += entry->key()->size() + entry->value()->size();
   }
-  if (Status status = check_size(bytes, entries->size(), max_bytes, "metadata"); !status.ok()) {
+  if (Status status = check_size(bytes, entries->size(), limit, "metadata"); !status.ok()) {
     return status;
   }
   for (const legate::ipc::Entry* entry : *entries) {
@@ -74,11 +74,11 @@ MetadataList SendMetadata::list() const {
   return list;
 }
 
-Status SendMetadata::assign(const MetadataList& list, uint32_t max_bytes) {
+Status SendMetadata::assign(const MetadataList& list, MetadataLimit limit) {
   clear();
   uint64_t bytes = 0;
   for (const auto& [key, value] : list) bytes += key.size() + value.size();
-  Status status = check_size(bytes, list.size(), max_bytes, "metadata");
+  Status status = check_size(bytes, list.size(), limit, "metadata");
   if (!status.ok()) return status;
   for (const auto& [key, value] : list) add(key, value);
   return {};
@@ -99,7 +99,7 @@ void SendMetadata::clear() {
   elements_.clear();
 }
 
-Status ReceivedMetadata::limit(uint32_t max_bytes, std::string_view what) {
+Status ReceivedMetadata::limit(MetadataLimit limit, std::string_view what) {
   uint64_t bytes = 0;
   size_t entries = 0;
   for (size_t i = 0; i < array_.count; ++i) {
@@ -108,7 +108,7 @@ Status ReceivedMetadata::limit(uint32_t max_bytes, std::string_view what) {
     bytes += GRPC_SLICE_LENGTH(element.key) + GRPC_SLICE_LENGTH(element.value);
     ++entries;
   }
-  const Status status = check_size(bytes, entries, max_bytes, what);
+  const Status status = check_size(bytes, entries, limit, what);
   dropped_ = !status.ok();
   return status;
 }

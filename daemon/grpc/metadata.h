@@ -22,6 +22,16 @@ using MetadataList = std::vector<std::pair<std::string, std::string>>;
 flatbuffers::Offset<EntryVector> build_entries(flatbuffers::FlatBufferBuilder& builder,
                                                const MetadataList& list);
 
+/// Bytes that the keys and values of one list may have in sum.
+struct MetadataLimit {
+  // Implicit: most callers have no other than the daemon's.
+  MetadataLimit(uint32_t most, const char* setter = "limits.max_metadata")
+      : bytes(most), name(setter) {}
+
+  uint32_t bytes;
+  const char* name;  // who set it, for the error; static text
+};
+
 /// Metadata for gRPC. Owns its slices; must outlive the batch that sends it.
 class SendMetadata {
  public:
@@ -30,14 +40,13 @@ class SendMetadata {
   SendMetadata(const SendMetadata&) = delete;
   SendMetadata& operator=(const SendMetadata&) = delete;
 
-  /// Copies entries of a peer. `entries` may be null. `max_bytes` bounds the sum of keys and
-  /// values. Not OK: INVALID_ARGUMENT naming the key, or RESOURCE_EXHAUSTED; nothing is kept then.
-  [[nodiscard]] Status assign(const EntryVector* entries, uint32_t max_bytes);
+  /// Copies entries of a peer. `entries` may be null. Not OK: INVALID_ARGUMENT naming the key, or RESOURCE_EXHAUSTED; nothing is kept then.
+  [[nodiscard]] Status assign(const EntryVector* entries, MetadataLimit limit);
 
   /// The elements as text, and back; those of `list` must be fit to be sent. RESOURCE_EXHAUSTED when
   /// they are too much.
   MetadataList list() const;
-  [[nodiscard]] Status assign(const MetadataList& list, uint32_t max_bytes);
+  [[nodiscard]] Status assign(const MetadataList& list, MetadataLimit limit);
 
   /// Appends an element the daemon itself makes; it is not checked.
   void add(std::string_view key, std::string_view value);
@@ -64,9 +73,9 @@ class ReceivedMetadata {
   /// Whether there is anything for a peer in it.
   bool empty() const;
 
-  /// Drops everything when keys and values for a peer are more than `max_bytes` in sum, or too many:
+  /// Drops everything when keys and values for a peer are more than `limit` in sum, or too many:
   /// RESOURCE_EXHAUSTED then, which says so of `what`.
-  [[nodiscard]] Status limit(uint32_t max_bytes, std::string_view what);
+  [[nodiscard]] Status limit(MetadataLimit limit, std::string_view what);
 
   /// The elements for a peer: without transport keys, order kept.
   MetadataList list() const;

@@ -7,7 +7,6 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include "daemon/grpc/metadata.h"
 #include "daemon/outbound/channel_check.h"
 #include "daemon/outbound/credentials.h"
 
@@ -249,8 +248,9 @@ MessageLimit Channel::receive_limit() const {
   return {config_.limits.max_message, "limits.max_message"};
 }
 
-uint32_t Channel::max_metadata() const {
-  return settings_.max_metadata > 0 ? settings_.max_metadata : config_.limits.max_metadata;
+MetadataLimit Channel::max_metadata() const {
+  if (settings_.max_metadata > 0) return {settings_.max_metadata, "the channel's max_metadata"};
+  return config_.limits.max_metadata;
 }
 
 std::vector<Channel::Backend> Channel::backends() const {

@@ -13,6 +13,7 @@
 #include "daemon/config/config.h"
 #include "daemon/core/policies.h"
 #include "daemon/core/status.h"
+#include "daemon/grpc/metadata.h"
 #include "daemon/grpc/peer_messages.h"
 #include "daemon/system/loop.h"
 
@@ -43,7 +44,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
 
   MessageLimit send_limit() const;
   MessageLimit receive_limit() const;
-  uint32_t max_metadata() const;
+  MetadataLimit max_metadata() const;
 
   /// The addresses that the target stands for, with the state of the connection to each.
   struct Backend {

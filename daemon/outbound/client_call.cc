@@ -1,5 +1,6 @@
 #include "daemon/outbound/client_call.h"
 
+#include <grpc/support/alloc.h>
 #include <grpc/support/time.h>
 
 #include <cstring>
@@ -149,6 +150,7 @@ ClientCall::~ClientCall() {
   if (call_ != nullptr) grpc_call_unref(call_);
   if (received_ != nullptr) grpc_byte_buffer_destroy(received_);
   grpc_slice_unref(details_);
+  gpr_free(const_cast<char*>(error_));
   grpc_slice_unref(method_);
   if (channel_ != nullptr) --channel_->calls;
 }
@@ -281,6 +283,7 @@ void ClientCall::start_status() {
   status.data.recv_status_on_client.trailing_metadata = trailers_.array();
   status.data.recv_status_on_client.status = &code_;
   status.data.recv_status_on_client.status_details = &details_;
+  status.data.recv_status_on_client.error_string = &error_;
   batch.start(call_, status_done_);
 }
 
@@ -312,7 +315,7 @@ void ClientCall::on_sent(bool ok) {
 void ClientCall::on_headers(bool) {
   const Status fit = headers_.limit(channel_->max_metadata(), "the server's headers");
   core_.on_headers(headers_.empty());
-  if (!fit.ok()) core_.refuse(fit);
+  if (!fit.ok()) core_.refuse_answer(fit);
   loop_.queue_pump(*this);
 }
 
@@ -324,17 +327,18 @@ void ClientCall::take_answer(Tell tell) {
   const size_t waiting = core_.messages_waiting();
   tell(message ? std::optional(message->length()) : std::nullopt);
   if (came && message == nullptr) {
-    refuse({StatusCode::internal,
-            "the server's message can't be decompressed",
-            legated::Origin::remote,
-            {}});
+    core_.refuse_answer({StatusCode::internal,
+                         "the server's message can't be decompressed",
+                         legated::Origin::remote,
+                         {}});
   }
   if (message != nullptr && message->length() > receive_limit_.bytes) {
-    refuse({StatusCode::resource_exhausted,
-            "the server's message of " + std::to_string(message->length()) + " bytes exceeds " +
-                receive_limit_.name + ", " + std::to_string(receive_limit_.bytes) + " bytes",
-            legated::Origin::daemon,
-            {}});
+    core_.refuse_answer(
+        {StatusCode::resource_exhausted,
+         "the server's message of " + std::to_string(message->length()) + " bytes exceeds " +
+             receive_limit_.name + ", " + std::to_string(receive_limit_.bytes) + " bytes",
+         legated::Origin::daemon,
+         {}});
   }
   if (core_.messages_waiting() > waiting) {
     message_ = std::move(message);
@@ -347,9 +351,18 @@ void ClientCall::on_received(bool) {
   take_answer([this](std::optional<uint32_t> length) { core_.on_message(length); });
 }
 
+bool ClientCall::from_server() const {
+  return error_ != nullptr &&
+         std::string_view(error_).find("Error received from peer") != std::string_view::npos;
+}
+
 std::string ClientCall::explained(std::string message) const {
-  if (message.starts_with("Received message larger than max"))
-    return message + "; the bound is " + receive_limit_.name;
+  // The server may say the same of a request, as it has a bound of its own.
+  const MessageLimit limit = channel_->receive_limit();
+  if (message.starts_with("Received message larger than max") &&
+      message.ends_with(" vs. " + std::to_string(limit.bytes) + ")"))
+    return message + "; the bound is " + limit.name;
+  if (from_server()) return message;  // it may be a proxy that could not connect
   if (const std::string why = explain_failure(channel_->settings(), message); !why.empty())
     message += "; legated: " + why;
   return message;
@@ -390,7 +403,7 @@ void ClientCall::on_unary(bool) {
   if (session_ != nullptr) messages_.on_batch_done(*session_);
   const Status fit = headers_.limit(channel_->max_metadata(), "the server's headers");
   take_answer([this](std::optional<uint32_t> length) { core_.on_unary(headers_.empty(), length); });
-  if (!fit.ok()) core_.refuse(fit);
+  if (!fit.ok()) core_.refuse_answer(fit);
 }
 
 // ---- Frames to the peer ------------------------------------------------------------------------

@@ -78,6 +78,7 @@ class ClientCall final : public SessionCall, private EndOfPass {
   template <class Tell>
   void take_answer(Tell tell);
   Status remote_status();
+  bool from_server() const;
   std::string explained(std::string message) const;
 
   Loop& loop_;
@@ -106,6 +107,7 @@ class ClientCall final : public SessionCall, private EndOfPass {
   std::shared_ptr<ReceivedMessage> message_;  // on its way to the peer
   grpc_status_code code_ = GRPC_STATUS_OK;
   grpc_slice details_ = grpc_empty_slice();
+  const char* error_ = nullptr;  // gRPC's own account of a status that is not OK
 
   Operation<ClientCall, &ClientCall::on_sent> sent_{*this};
   Operation<ClientCall, &ClientCall::on_headers> headers_done_{*this};

@@ -132,7 +132,13 @@ std::string explain_failure(const ChannelSettings& settings, std::string_view me
   }
   if (says("WRONG_VERSION_NUMBER") || says("wrong version number"))
     return "the server does not speak TLS on this port, the channel does";
-  if (!says("Socket closed")) return {};
+  if (says("alert ")) {
+    return own ? "the server does not accept the channel's certificate"
+               : "the server demands a certificate of the channel (tls certificate, key), or does not "
+                 "agree on TLS";
+  }
+  // The server has taken the connection and left at once: with TLS 1.3 so it refuses certificates.
+  if (!says("Socket closed") && !says("Endpoint read failed") && !says("Connection reset")) return {};
   if (!settings.tls) return "the server closed the connection at once; it may demand TLS";
   return own ? "the server closed the connection at once; it may not trust the channel's certificate"
              : "the server closed the connection at once; it may demand a certificate of the "

@@ -26,7 +26,7 @@ void Outbound::on_request(Session& session, const Frame& frame) {
 }
 
 Outbound::Holder& Outbound::holder(Session& session) {
-  return holders_.try_emplace(session.id(), Holder{.session = &session, .channels = {}}).first->second;
+  return holders_.try_emplace(session.id(), Holder{.session = &session, .channels = {}, .calls_on = {}}).first->second;
 }
 
 void Outbound::open_channel(Session& session, const Frame& frame) {
@@ -52,13 +52,14 @@ void Outbound::open_channel(Session& session, const Frame& frame) {
                                   : channels_.open(settings_of(request));
   if (const auto* status = std::get_if<Status>(&opened)) return session.answer(id, *status);
   const auto& channel = std::get<std::shared_ptr<Channel>>(opened);
+  // Watched before it is read: no change falls between the two.
+  if (request.watch()) channel->watch(loop_, [this](Channel& changed) { on_state(changed); });
   const auto state = channel->state();
   const bool shared = channel->users++ > 0;
   holder.channels[raw(id)] = {.channel = channel, .watched = request.watch(), .told = state};
   auto& fbb = session.builder();
   fbb.Finish(CreateChannelOpened(fbb, shared, static_cast<ConnectivityState>(state)));
   session.control(FrameType::channel_opened, id, 0, &fbb);
-  if (request.watch()) channel->watch(loop_, [this](Channel& changed) { on_state(changed); });
 }
 
 void Outbound::on_state(Channel& channel) {
@@ -115,6 +116,20 @@ void Outbound::start_call(Session& session, const Frame& frame) {
                                {}});
   }
   const auto channel = holder.channels.find(frame.as<Start>().channel());
+  if (channel != holder.channels.end()) {
+    const Channel& wanted = *channel->second.channel;
+    const uint32_t most = wanted.settings().max_calls;
+    uint32_t& open = holder.calls_on[&wanted];
+    if (most > 0 && open >= most) {
+      return session.answer(id, {StatusCode::resource_exhausted,
+                                 "this connection has " + std::to_string(open) +
+                                     " calls open on the channel, the most channels." +
+                                     wanted.name() + ".max_calls allows",
+                                 Origin::daemon,
+                                 {}});
+    }
+    ++open;
+  }
   auto made = std::make_unique<ClientCall>(
       loop_, config_, session, frame, channel == holder.channels.end() ? nullptr : channel->second.channel,
       static_cast<ClientCallOwner&>(*this));
@@ -131,8 +146,12 @@ void Outbound::start_call(Session& session, const Frame& frame) {
 }
 
 void Outbound::on_call_finished(ClientCall& call) {
-  if (const auto holder = holders_.find(call.session_id()); holder != holders_.end())
+  if (const auto holder = holders_.find(call.session_id()); holder != holders_.end()) {
     --holder->second.calls;
+    auto& calls_on = holder->second.calls_on;
+    const auto open = calls_on.find(call.channel());
+    if (open != calls_on.end() && --open->second == 0) calls_on.erase(open);
+  }
   calls_.erase(&call);
   on_change_();
 }

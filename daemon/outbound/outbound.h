@@ -49,6 +49,7 @@ class Outbound final : private ClientCallOwner {
     Session* session;
     std::map<uint32_t, Held> channels;  // by the id of OPEN_CHANNEL
     uint32_t calls = 0;                 // under way
+    std::map<const Channel*, uint32_t> calls_on;  // those of them on each channel
   };
 
   void on_call_finished(ClientCall& call) override;

@@ -98,7 +98,9 @@ std::string program(const std::string& name);
 class PeerServer {
  public:
   /// `address` "127.0.0.1:0" for any port, or "unix:/path".
-  explicit PeerServer(const std::string& address = "127.0.0.1:0");
+  explicit PeerServer(const std::string& address = "127.0.0.1:0",
+                      const std::shared_ptr<grpc::ServerCredentials>& credentials =
+                          grpc::InsecureServerCredentials());
   ~PeerServer();
   const std::string& address() const { return address_; }
   /// Calls that the service has seen cancelled.

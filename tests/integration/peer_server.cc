@@ -173,10 +173,12 @@ struct PeerServer::Service final : Peer::Service {
   Counts counts;
 };
 
-PeerServer::PeerServer(const std::string& address) : service_(std::make_unique<Service>()) {
+PeerServer::PeerServer(const std::string& address,
+                       const std::shared_ptr<grpc::ServerCredentials>& credentials)
+    : service_(std::make_unique<Service>()) {
   grpc::ServerBuilder builder;
   int port = 0;
-  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort(address, credentials, &port);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadata);
   builder.SetMaxReceiveMessageSize(-1);

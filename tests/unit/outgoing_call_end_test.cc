@@ -69,6 +69,35 @@ TEST_F(OutgoingCallEndTest, CancelledIsNeverOkSinceTheAnswerWasDropped) {
   expect_end(StatusCode::cancelled, Origin::app);
 }
 
+TEST_F(OutgoingCallEndTest, RefusedAnswerGoesBeforeAnOkThatWasFaster) {
+  for (const bool status_first : {true, false}) {
+    call_.emplace(Shape::unary, kWindow, kWindow);
+    ASSERT_EQ(call_->on_part(whole_message | end_stream, 5, 5), std::nullopt);
+    EXPECT_TRUE(call_->take_work(true).unary);
+    if (status_first) call_->on_status(kRemoteOk);
+    call_->on_unary(false, 7);
+    call_->refuse_answer(kRefusal);
+    if (!status_first) call_->on_status(kRemoteOk);
+    expect_end(kRefusal.code, Origin::daemon);
+  }
+}
+
+TEST_F(OutgoingCallEndTest, RefusedAnswerLeavesAnotherStatusAlone) {
+  open_with_headers();
+  call_->on_status(kRemoteFailed);
+  call_->refuse_answer(kRefusal);
+  expect_end(StatusCode::not_found, Origin::remote);
+
+  call_.emplace(Shape::unary, kWindow, kWindow);
+  ASSERT_EQ(call_->on_part(whole_message | end_stream, 5, 5), std::nullopt);
+  EXPECT_TRUE(call_->take_work(true).unary);
+  call_->on_cancel();
+  call_->on_status(kRemoteOk);
+  call_->on_unary(false, 7);
+  call_->refuse_answer(kRefusal);
+  expect_end(StatusCode::cancelled, Origin::app);
+}
+
 TEST_F(OutgoingCallEndTest, CancelledBeforeItStartedNeverReachesGrpc) {
   call_.emplace(Shape::bidi, kWindow, kWindow);
   call_->on_cancel();

@@ -3,6 +3,8 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"flag"
 	"fmt"
 	"log"
@@ -14,6 +16,7 @@ import (
 	"syscall"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 
 	"legated/tests/peers/greeterpb"
 	"legated/tests/peers/peerpb"
@@ -25,6 +28,10 @@ func main() {
 	addr := flag.String("addr", "127.0.0.1:0", "`HOST:PORT` or unix:PATH to listen on")
 	window := flag.Int("window", 0, "fixed flow-control window in `BYTES` for streams and connections, at least 65536 (0: grpc-go adapts it)")
 	maxStreams := flag.Uint("max-streams", 0, "MAX_CONCURRENT_STREAMS (0: no limit)")
+	certificate := flag.String("tls-cert", "", "PEM `FILE` with the certificate chain; TLS instead of plaintext")
+	key := flag.String("tls-key", "", "PEM `FILE` with its key")
+	clientRoots := flag.String("tls-client-ca", "", "PEM `FILE`: a client must show a certificate of these authorities")
+	tls12 := flag.Bool("tls12", false, "TLS 1.2 at most, in which a client certificate is judged within the handshake")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		log.Fatalf("unexpected argument %q", flag.Arg(0))
@@ -43,6 +50,16 @@ func main() {
 	}
 	if *maxStreams > 0 {
 		options = append(options, grpc.MaxConcurrentStreams(uint32(*maxStreams)))
+	}
+	if *certificate != "" {
+		config, err := tlsConfig(*certificate, *key, *clientRoots)
+		if err != nil {
+			log.Fatal(err)
+		}
+		if *tls12 {
+			config.MaxVersion = tls.VersionTLS12
+		}
+		options = append(options, grpc.Creds(credentials.NewTLS(config)))
 	}
 	server := grpc.NewServer(options...)
 	peerpb.RegisterPeerServer(server, &peer{})
@@ -72,4 +89,25 @@ func listen(addr string) (net.Listener, string, error) {
 		return nil, "", err
 	}
 	return listener, fmt.Sprint(listener.Addr().(*net.TCPAddr).Port), nil
+}
+
+func tlsConfig(certificate, key, clientRoots string) (*tls.Config, error) {
+	own, err := tls.LoadX509KeyPair(certificate, key)
+	if err != nil {
+		return nil, err
+	}
+	config := &tls.Config{Certificates: []tls.Certificate{own}}
+	if clientRoots == "" {
+		return config, nil
+	}
+	pem, err := os.ReadFile(clientRoots)
+	if err != nil {
+		return nil, err
+	}
+	config.ClientCAs = x509.NewCertPool()
+	if !config.ClientCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s has no certificate in PEM", clientRoots)
+	}
+	config.ClientAuth = tls.RequireAndVerifyClientCert
+	return config, nil
 }
