@@ -41,6 +41,7 @@ Daemon::Daemon(const Config& config)
       outbound_(loop_, config, [this] { go_on_with_shutdown(); }),
       started_(loop_.now()),
       grace_(loop_, [this] { on_grace_over(); }) {
+  inbound_.start();
   listener_.listen(config.ipc.socket, config.ipc.mode);
 }
 

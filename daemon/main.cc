@@ -9,6 +9,7 @@
 #include "daemon/config/keys.h"
 #include "daemon/config/load.h"
 #include "daemon/daemon.h"
+#include "daemon/inbound/server_check.h"
 #include "daemon/outbound/channel_check.h"
 #include "daemon/system/signals.h"
 #include "daemon/telemetry/log.h"
@@ -71,8 +72,10 @@ int main(int argc, char** argv) {
     sources.environment = legated::process_environment();
     if (!socket.empty()) sources.overrides.push_back("ipc.socket=" + socket);
     const legated::Config config = legated::load(sources);
-    if (const std::string problems = legated::problems_with_channels(config); !problems.empty())
-      throw legated::ConfigError(problems);
+    for (const std::string& problems :
+         {legated::problems_with_channels(config), legated::problems_with_servers(config)}) {
+      if (!problems.empty()) throw legated::ConfigError(problems);
+    }
     if (check_command->parsed()) {
       std::cout << legated::to_toml(config);
       return 0;

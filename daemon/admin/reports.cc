@@ -151,8 +151,13 @@ std::string Daemon::workers_json() const {
                         {"busy", state.busy},
                         {"dispatched", state.dispatched}});
     }
-    servers.push_back({{"address", server->address()},
-                       {"port", server->port()},
+    servers.push_back({{"name", server->name()},
+                       {"address", server->address()},
+                       {"addresses", server->port().addresses()},
+                       {"port", server->port().port()},
+                       {"tls", server->settings().tls},
+                       {"connections", server->port().connections()},
+                       {"connections_refused", server->port().refused()},
                        {"serving", server->serving()},
                        {"draining", server->draining()},
                        {"holders", server->holders().size()},

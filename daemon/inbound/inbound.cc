@@ -1,8 +1,11 @@
 #include "daemon/inbound/inbound.h"
 
 #include <algorithm>
+#include <stdexcept>
 
 #include "daemon/core/method_pattern.h"
+#include "daemon/inbound/access_policies.h"
+#include "daemon/inbound/server_check.h"
 #include "daemon/telemetry/log.h"
 
 namespace legated {
@@ -17,25 +20,10 @@ constexpr size_t kMaxServers = 100;
 constexpr size_t kMaxLeases = 1000;
 constexpr size_t kMaxPatternBytes = 65'536;  // of one REGISTER
 
-/// Why this can't be an address to listen on, empty when it can. gRPC reports nothing but failure.
-std::string refuse_address(std::string_view address) {
-  for (const char c : address) {
-    if (c <= 0x20 || c >= 0x7f) return "the address must be printable ASCII without spaces";
-  }
-  if (address.size() > 512) return "the address is longer than 512 bytes";
-  if (address.starts_with("unix:") || address.starts_with("unix-abstract:")) return {};
-  const size_t colon = address.rfind(':');
-  const std::string_view port =
-      colon == address.npos ? std::string_view{} : address.substr(colon + 1);
-  const bool digits =
-      !port.empty() && port.size() <= 5 &&
-      std::all_of(port.begin(), port.end(), [](char c) { return c >= '0' && c <= '9'; });
-  if (!digits || colon == 0 || std::stoi(std::string(port)) > 65535) {
-    return "\"" + std::string(address) +
-           "\" is not an address; give \"host:port\", \"[v6-address]:port\" or \"unix:/path\", "
-           "port 0 for any";
-  }
-  return {};
+constexpr std::string_view kNamed = "legated:///";
+
+Status refused(StatusCode code, std::string why) {
+  return {code, std::move(why), Origin::daemon, {}};
 }
 
 }  // namespace
@@ -61,46 +49,98 @@ Server* Inbound::find(SessionId session, uint32_t listen_id) const {
   return server == held->second.end() ? nullptr : server->second;
 }
 
+void Inbound::start() {
+  for (const auto& [name, settings] : config_.servers) {
+    Server& server = make(name, settings);
+    if (const Status status = server.listen(activated_); !status.ok())
+      throw std::runtime_error("servers." + name + ": " + status.message);
+    for (const std::string& address : server.port().addresses())
+      log::info("server_listening", {{"name", name}, {"address", address}});
+    if (settings.serve_at_start) server.serve();
+  }
+}
+
+Server& Inbound::make(const std::string& name, ServerSettings settings) {
+  servers_.push_back(std::make_unique<Server>(loop_, config_, name, std::move(settings),
+                                              [this](Server& closed) { on_closed(closed); }));
+  return *servers_.back();
+}
+
+Inbound::Found Inbound::named(const Listen& request) const {
+  const std::string name(view(request.address()).substr(kNamed.size()));
+  if (request.options() != nullptr) {
+    return refused(StatusCode::invalid_argument,
+                   "a server of the configuration takes no options; leave them out, or give an "
+                   "address of another kind");
+  }
+  std::string names;
+  for (const auto& server : servers_) {
+    if (server->name().empty()) continue;
+    if (server->name() != name) {
+      names += (names.empty() ? "" : ", ") + server->name();
+    } else if (server->draining()) {
+      return refused(StatusCode::unavailable, "the server \"" + name + "\" is draining");
+    } else {
+      return server.get();
+    }
+  }
+  return refused(StatusCode::not_found, "the daemon's configuration has no server \"" + name +
+                                            "\"; it has " + (names.empty() ? "none" : names));
+}
+
+Inbound::Found Inbound::known(const Listen& request, const ServerSettings& settings) const {
+  for (const auto& server : servers_) {
+    const auto& addresses = server->port().addresses();
+    if (server->draining() ||
+        std::ranges::find(addresses, settings.addresses.front()) == addresses.end())
+      continue;
+    ServerSettings equal = settings;
+    equal.addresses = server->settings().addresses;
+    if (request.options() == nullptr || equal == server->settings()) return server.get();
+    return refused(StatusCode::failed_precondition,
+                   "\"" + settings.addresses.front() +
+                       "\" is a server of legated's already, with other options; give the same, "
+                       "or none to join it");
+  }
+  return nullptr;
+}
+
+Inbound::Found Inbound::find_or_make(Session& session, const Listen& request, bool& shared) {
+  shared = true;
+  if (view(request.address()).starts_with(kNamed)) return named(request);
+  ServerSettings settings = settings_of(request);
+  if (std::string problem = problem_with(settings, config_, peers_policies()); !problem.empty())
+    return refused(StatusCode::invalid_argument, std::move(problem));
+  if (Found found = known(request, settings);
+      std::holds_alternative<Status>(found) || std::get<Server*>(found) != nullptr)
+    return found;
+  shared = false;
+  Server& made = make("", std::move(settings));
+  if (Status status = made.listen(activated_); !status.ok()) {
+    made.drain();  // gRPC has to finish with it like with any other
+    return status;
+  }
+  log::info("server_listening", {{"address", made.address()}, {"session", raw(session.id())}});
+  return &made;
+}
+
 void Inbound::listen(Session& session, const Frame& frame) {
   const CallId id{frame.header.call_id};
-  const std::string address(view(frame.as<Listen>().address()));
-  if (std::string why = refuse_address(address); !why.empty()) {
-    return session.answer(id, {StatusCode::invalid_argument, std::move(why), Origin::daemon, {}});
-  }
   if (held_[session.id()].size() >= kMaxServers) {
-    return session.answer(id, {StatusCode::resource_exhausted,
-                               "this connection holds " + std::to_string(kMaxServers) +
-                                   " servers, the most it may",
-                               Origin::daemon,
-                               {}});
+    return session.answer(id, refused(StatusCode::resource_exhausted,
+                                      "this connection holds " + std::to_string(kMaxServers) +
+                                          " servers, the most it may"));
   }
-  const auto known = std::find_if(servers_.begin(), servers_.end(), [&](const auto& server) {
-    return server->address() == address && !server->draining();
-  });
-  Server* server = known == servers_.end() ? nullptr : known->get();
-  const bool shared = server != nullptr;
-  if (!shared) {
-    ServerSettings settings;
-    settings.addresses = {address};
-    auto made = std::make_unique<Server>(loop_, config_, std::move(settings),
-                                         [this](Server& closed) { on_closed(closed); });
-    if (const Status status = made->listen(address); !status.ok()) {
-      // gRPC has to finish with it like with any other.
-      Server& failed = *made;
-      servers_.push_back(std::move(made));
-      failed.drain();
-      return session.answer(id, status);
-    }
-    server = made.get();
-    servers_.push_back(std::move(made));
-    log::info("server_listening", {{"address", server->address()}, {"session", raw(session.id())}});
-  }
+  bool shared = false;
+  const Found found = find_or_make(session, frame.as<Listen>(), shared);
+  if (const auto* status = std::get_if<Status>(&found)) return session.answer(id, *status);
+  Server* const server = std::get<Server*>(found);
   server->add_holder(session.id());
   held_[session.id()][raw(id)] = server;
 
   auto& fbb = session.builder();
   const auto real_address = fbb.CreateString(server->address());
-  fbb.Finish(CreateListening(fbb, server->port(), real_address, shared));
+  fbb.Finish(CreateListening(fbb, server->port().port(), real_address, shared));
   session.control(FrameType::listening, id, 0, &fbb);
 }
 

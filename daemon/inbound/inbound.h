@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <variant>
 #include <vector>
 
 #include "daemon/config/config.h"
@@ -18,6 +19,10 @@ class Inbound {
   /// `on_change` is called when a server has closed.
   Inbound(Loop& loop, const Config& config, std::function<void()> on_change)
       : loop_(loop), config_(config), on_change_(std::move(on_change)) {}
+
+  /// Makes the configuration's servers, which listen from now on. Throws std::runtime_error when one
+  /// can't.
+  void start();
 
   /// LISTEN, REGISTER, SERVE or UNREGISTER.
   void on_request(Session& session, const legate::ipc::Frame& frame);
@@ -38,6 +43,13 @@ class Inbound {
   const std::vector<std::unique_ptr<Server>>& servers() const { return servers_; }
 
  private:
+  /// Null: there is none.
+  using Found = std::variant<Server*, Status>;
+
+  Server& make(const std::string& name, ServerSettings settings);
+  Found named(const legate::ipc::Listen& request) const;
+  Found known(const legate::ipc::Listen& request, const ServerSettings& settings) const;
+  Found find_or_make(Session& session, const legate::ipc::Listen& request, bool& shared);
   void listen(Session& session, const legate::ipc::Frame& frame);
   void register_methods(Session& session, const legate::ipc::Frame& frame);
   void serve(Session& session, const legate::ipc::Frame& frame);
@@ -49,6 +61,7 @@ class Inbound {
   const Config& config_;
   std::function<void()> on_change_;
   bool draining_ = false;
+  ActivatedSockets activated_;
   std::vector<std::unique_ptr<Server>> servers_;
   std::map<SessionId, std::map<uint32_t, Server*>> held_;  // by the id of the LISTEN
   uint64_t next_lease_ = 0;

@@ -1,10 +1,8 @@
 #include "daemon/inbound/server.h"
 
-#include <grpc/grpc_security.h>
-
 #include <algorithm>
-#include <array>
 
+#include "daemon/grpc/arguments.h"
 #include "daemon/inbound/access_policies.h"
 #include "daemon/telemetry/log.h"
 
@@ -16,51 +14,72 @@ constexpr int kRequestsAhead = 64;
 
 }  // namespace
 
-Server::Server(Loop& loop, const Config& config, ServerSettings settings,
+Server::Server(Loop& loop, const Config& config, std::string name, ServerSettings settings,
                std::function<void(Server&)> on_closed)
     : loop_(loop),
       config_(config),
+      name_(std::move(name)),
       settings_(std::move(settings)),
       on_closed_(std::move(on_closed)),
+      credentials_(loop, settings_),
+      port_(loop, max_connections(),
+            [this](int listener, int fd) { acceptor_.hand_over(listener, fd); }),
       policies_(std::get<Policies>(Policies::parse(settings_.policies, incoming_policies()))),
       dispatcher_(config.inbound.queue),
       hold_(loop, [this] { on_hold_over(); }) {
-  std::array<grpc_arg, 5> args{};
-  const auto set = [&](size_t index, const char* key, int value) {
-    args[index].type = GRPC_ARG_INTEGER;
-    args[index].key = const_cast<char*>(key);
-    args[index].value.integer = value;
-  };
-  set(0, GRPC_ARG_ALLOW_REUSEPORT, 0);  // with it, a port in use would be shared silently
-  set(1, GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, static_cast<int>(config.limits.max_message));
-  set(2, GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, -1);
-  set(3, GRPC_ARG_MAX_METADATA_SIZE,
-      static_cast<int>(config.limits.max_metadata) * 2);  // gRPC counts 32 more per element
-  set(4, GRPC_ARG_MAX_CONCURRENT_STREAMS, static_cast<int>(config.inbound.max_concurrent_streams));
-  const grpc_channel_args server_args{args.size(), args.data()};
+  create();
+}
+
+uint32_t Server::max_connections() const {
+  return settings_.max_connections > 0 ? settings_.max_connections : config_.inbound.max_connections;
+}
+
+void Server::create() {
+  const auto or_default = [](auto own, auto common) { return own > 0 ? own : common; };
+  Arguments args;
+  args.set(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH,
+           or_default(settings_.max_receive_message, config_.limits.max_message));
+  args.set(GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, -1);
+  // gRPC counts 32 more per element; the daemon's own, exact limit is applied then.
+  args.set(GRPC_ARG_MAX_METADATA_SIZE, int64_t{2} * config_.limits.max_metadata);
+  args.set(GRPC_ARG_MAX_CONCURRENT_STREAMS,
+           or_default(settings_.max_concurrent_streams, config_.inbound.max_concurrent_streams));
+  args.set(GRPC_COMPRESSION_CHANNEL_DEFAULT_ALGORITHM, algorithm(settings_.compression));
+  args.set_unless_zero(GRPC_ARG_KEEPALIVE_TIME_MS, settings_.keepalive_time);
+  args.set_unless_zero(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, settings_.keepalive_timeout);
+  args.set_unless_zero(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                       settings_.min_ping_interval);
+  args.set(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, settings_.ping_without_calls ? 1 : 0);
+  args.set_unless_zero(GRPC_ARG_MAX_CONNECTION_IDLE_MS, settings_.max_connection_idle);
+  args.set_unless_zero(GRPC_ARG_MAX_CONNECTION_AGE_MS, settings_.max_connection_age);
+  args.set_unless_zero(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, settings_.max_connection_age_grace);
+  grpc_resource_quota* const quota = grpc_resource_quota_create("server");
+  grpc_resource_quota_resize(quota, or_default(settings_.memory, config_.inbound.memory));
+  grpc_arg memory{};
+  memory.type = GRPC_ARG_POINTER;
+  memory.key = const_cast<char*>(GRPC_ARG_RESOURCE_QUOTA);
+  memory.value.pointer = {quota, grpc_resource_quota_arg_vtable()};
+  args.add(memory);
+  args.add(acceptor_.argument());
+  const grpc_channel_args server_args = args.get();
   server_ = grpc_server_create(&server_args, nullptr);
+  grpc_resource_quota_unref(quota);
   grpc_server_register_completion_queue(server_, loop_.completions(), nullptr);
 }
 
 Server::~Server() { grpc_server_destroy(server_); }
 
-Status Server::listen(const std::string& address) {
-  grpc_server_credentials* const credentials = grpc_insecure_server_credentials_create();
-  const int port = grpc_server_add_http2_port(server_, address.c_str(), credentials);
+Status Server::listen(const ActivatedSockets& activated) {
+  grpc_server_credentials* const credentials = credentials_.make();
+  const bool attached = acceptor_.attach(server_, credentials);
   grpc_server_credentials_release(credentials);
-  if (port == 0) {
-    return {StatusCode::failed_precondition,
-            "can't listen on \"" + address +
-                "\": it is in use, not an address of this machine, or not allowed; the log has the "
-                "system's error",
-            Origin::daemon,
-            {}};
+  if (!attached) {
+    return {StatusCode::internal, "gRPC does not take connections from outside; the log has its reason",
+            Origin::daemon, {}};
   }
-  address_ = address;
-  // gRPC reports 1 for a Unix socket.
-  if (address.starts_with("unix")) return {};
-  port_ = static_cast<uint32_t>(port);
-  address_ = address.substr(0, address.rfind(':') + 1) + std::to_string(port);
+  for (const std::string& address : settings_.addresses) {
+    if (Status status = port_.listen(address, activated); !status.ok()) return status;
+  }
   return {};
 }
 
@@ -72,7 +91,7 @@ void Server::add_holder(SessionId session) {
 void Server::remove_holder(SessionId session) {
   remove_leases(session);
   holders_.erase(session);
-  if (!holders_.empty() || unheld_since_) return;
+  if (!holders_.empty() || unheld_since_ || !name_.empty()) return;
   unheld_since_ = loop_.now();
   set_hold_timer();
 }
@@ -81,13 +100,14 @@ void Server::serve() {
   if (serving_ || draining_) return;
   serving_ = true;
   grpc_server_start(server_);
+  port_.accept();
   for (int i = 0; i < kRequestsAhead; ++i) request_call();
 }
 
 void Server::request_call() {
   const DispatchId id{next_call_++};
   auto& call = calls_[id] =
-      std::make_unique<ServerCall>(loop_, config_, static_cast<CallOwner&>(*this), id);
+      std::make_unique<ServerCall>(loop_, config_, settings_, static_cast<CallOwner&>(*this), id);
   call->request(server_);
 }
 
@@ -185,7 +205,7 @@ bool Server::may_queue(uint64_t bytes) {
 }
 
 void Server::on_call_finished(ServerCall& call) {
-  if (settings_.access_log) call.log_access(address_);
+  if (settings_.access_log) call.log_access(address());
   calls_.erase(call.id());
   --active_;
   if (draining_ && active_ == 0) disconnect_clients();
@@ -222,7 +242,7 @@ void Server::on_hold_over() {
   }
   if (unheld_since_ && *unheld_since_ <= since) {
     unheld_since_.reset();
-    log::info("server_unheld", {{"address", address_}});
+    log::info("server_unheld", {{"address", address()}});
     drain();
   }
   set_hold_timer();
@@ -231,6 +251,7 @@ void Server::on_hold_over() {
 void Server::drain() {
   if (draining_) return;
   draining_ = true;
+  port_.close();  // from now on clients are refused by the system
   // Also before serve(): a server that was never started is shut down all the same.
   grpc_server_shutdown_and_notify(server_, loop_.completions(), &shutdown_done_);
   if (active_ == 0) disconnect_clients();

@@ -18,7 +18,10 @@
 #include "daemon/config/server_settings.h"
 #include "daemon/core/dispatcher.h"
 #include "daemon/grpc/operation.h"
+#include "daemon/inbound/acceptor.h"
+#include "daemon/inbound/port.h"
 #include "daemon/inbound/server_call.h"
+#include "daemon/inbound/server_credentials.h"
 #include "daemon/ipc/session.h"
 
 namespace legated {
@@ -30,19 +33,24 @@ class Server final : private CallOwner, private EndOfPass {
     CallId request;  // the id of its REGISTER
   };
 
-  /// `on_closed` is called last, when a closed server has nothing under way any more; it destroys
-  /// the server.
-  Server(Loop& loop, const Config& config, ServerSettings settings,
+  /// `name` is that of the configuration, empty when a peer asked for the server. The settings have
+  /// been checked. `on_closed` is called last, when a closed server has nothing under way any more;
+  /// it destroys the server.
+  Server(Loop& loop, const Config& config, std::string name, ServerSettings settings,
          std::function<void(Server&)> on_closed);
   ~Server();
 
-  /// Binds. Not OK: why it can't. Once, first.
-  [[nodiscard]] Status listen(const std::string& address);
+  /// Listens on the settings' addresses. Not OK: why it can't. Once, first.
+  [[nodiscard]] Status listen(const ActivatedSockets& activated);
 
+  const std::string& name() const { return name_; }
   const ServerSettings& settings() const { return settings_; }
-  /// "127.0.0.1:50051", with the real port.
-  const std::string& address() const { return address_; }
-  uint32_t port() const { return port_; }
+  const Port& port() const { return port_; }
+  /// "127.0.0.1:50051", the first address with the real port; empty before listen().
+  const std::string& address() const {
+    static const std::string none;
+    return port_.addresses().empty() ? none : port_.addresses().front();
+  }
 
   void add_holder(SessionId session);
   /// Also ends the session's leases.
@@ -92,6 +100,8 @@ class Server final : private CallOwner, private EndOfPass {
   void on_call_finished(ServerCall& call) override;
   void run() override;  // hands waiting calls to workers
 
+  uint32_t max_connections() const;
+  void create();
   void request_call();
   void place(ServerCall& call, Dispatcher::Enqueued result);
   void on_hold_over();
@@ -101,11 +111,13 @@ class Server final : private CallOwner, private EndOfPass {
 
   Loop& loop_;
   const Config& config_;
+  const std::string name_;
   const ServerSettings settings_;
   std::function<void(Server&)> on_closed_;
+  Acceptor acceptor_;
+  ServerCredentials credentials_;
+  Port port_;
   grpc_server* server_;
-  std::string address_;
-  uint32_t port_ = 0;
   bool serving_ = false;
   bool draining_ = false;
   bool shut_down_ = false;

@@ -5,6 +5,7 @@
 
 #include <random>
 
+#include "daemon/grpc/arguments.h"
 #include "daemon/telemetry/log.h"
 
 namespace legated {
@@ -38,9 +39,22 @@ Status workers_fault(const Status& fault, std::string_view what) {
 
 }  // namespace
 
-ServerCall::ServerCall(Loop& loop, const Config& config, CallOwner& owner, DispatchId id)
-    : loop_(loop), config_(config), owner_(owner), id_(id), messages_(config, "answer") {
+ServerCall::ServerCall(Loop& loop, const Config& config, const ServerSettings& settings,
+                       CallOwner& owner, DispatchId id)
+    : loop_(loop),
+      config_(config),
+      settings_(settings),
+      owner_(owner),
+      id_(id),
+      messages_(config, "answer") {
   grpc_call_details_init(&details_);
+  if (settings.max_send_message > 0)
+    messages_.set_limit({settings.max_send_message, "the server's max_send_message"});
+}
+
+MetadataLimit ServerCall::max_metadata() const {
+  if (settings_.max_metadata > 0) return {settings_.max_metadata, "the server's max_metadata"};
+  return config_.limits.max_metadata;
 }
 
 ServerCall::~ServerCall() {
@@ -77,6 +91,7 @@ void ServerCall::on_request(bool ok) {
     since_ = loop_.now();
     method_ = text_of(details_.method);
     deadline_ = to_loop_time(details_.deadline, since_);
+    if (settings_.tls_client_auth != ClientAuth::none) identity_ = identity_of(call_);
   }
   owner_.on_call_accepted(*this, ok);  // may destroy this
 }
@@ -97,7 +112,7 @@ Status ServerCall::check_request() {
             Origin::daemon,
             {}};
   }
-  return metadata_.limit(config_.limits.max_metadata, "request metadata");
+  return metadata_.limit(max_metadata(), "request metadata");
 }
 
 Status ServerCall::apply(Policies& policies) {
@@ -109,7 +124,9 @@ Status ServerCall::apply(Policies& policies) {
   auto list = metadata_.list();
   const uint64_t given = deadline_ == Loop::Time::max() ? 0 : microseconds(deadline_ - since_);
   uint64_t timeout_us = given;
-  if (auto refused = policies.admit({list, timeout_us, method_, {}}, since_, random, admission_))
+  std::vector<std::string> names = identity_.names;
+  if (!identity_.empty()) names.push_back("subject:" + identity_.subject);
+  if (auto refused = policies.admit({list, timeout_us, method_, names}, since_, random, admission_))
     return std::move(*refused);
   policies_ = &policies;
   changed_metadata_ = std::move(list);
@@ -240,7 +257,9 @@ void ServerCall::start_sends(const IncomingWork& work) {
     op.data.send_initial_metadata.count = headers_.size();
   }
   if (work.send_message) {
-    batch.add(GRPC_OP_SEND_MESSAGE).data.send_message.send_message = messages_.oldest();
+    grpc_op& op = batch.add(GRPC_OP_SEND_MESSAGE);
+    op.data.send_message.send_message = messages_.oldest();
+    op.flags = messages_.oldest_flags();
   }
   grpc_slice message = grpc_empty_slice();
   if (work.send_status) {
@@ -345,15 +364,21 @@ std::optional<Violation> ServerCall::on_reject() {
 
 void ServerCall::on_worker_headers(const Headers& headers) {
   if (core_.phase() != IncomingCall::Phase::accepted) return;
-  if (const Status status = headers_.assign(headers.metadata(), config_.limits.max_metadata);
-      !status.ok()) {
-    refuse(workers_fault(status, "the worker's headers: "));
+  if (headers.compression() > legate::ipc::Compression::MAX) {
+    return refuse({StatusCode::internal, "the worker's headers: unknown compression", Origin::app, {}});
   }
+  if (const Status status = headers_.assign(headers.metadata(), max_metadata()); !status.ok())
+    return refuse(workers_fault(status, "the worker's headers: "));
+  if (headers.compression() == legate::ipc::Compression::inherit) return;
+  const char* compression = nullptr;
+  grpc_compression_algorithm_name(algorithm(static_cast<Compression>(headers.compression())),
+                                  &compression);
+  headers_.add(GRPC_COMPRESSION_REQUEST_ALGORITHM_MD_KEY, compression);
 }
 
 void ServerCall::on_worker_status(const legate::ipc::Status& status) {
   if (core_.status_known()) return core_.on_status({});  // the client has been answered
-  if (const Status fault = trailers_.assign(status.trailers(), config_.limits.max_metadata);
+  if (const Status fault = trailers_.assign(status.trailers(), max_metadata());
       !fault.ok()) {
     return core_.on_status(workers_fault(fault, "the worker's trailers: "));
   }
@@ -419,6 +444,13 @@ void ServerCall::write_start(Session& session) {
   char* const peer_name = grpc_call_get_peer(call_);
   const auto peer = fbb.CreateString(peer_name);
   gpr_free(peer_name);
+  flatbuffers::Offset<Identity> identity;
+  if (!identity_.empty()) {
+    const auto subject = fbb.CreateString(identity_.subject);
+    const auto names = fbb.CreateVectorOfStrings(identity_.names);
+    const auto certificate = fbb.CreateString(identity_.certificate);
+    identity = CreateIdentity(fbb, subject, names, certificate);
+  }
   StartBuilder start(fbb);
   start.add_method(method);
   start.add_metadata(metadata);
@@ -427,6 +459,7 @@ void ServerCall::write_start(Session& session) {
   start.add_authority(authority);
   start.add_peer(peer);
   start.add_queued_us(microseconds(now - since_));
+  start.add_identity(identity);
   fbb.Finish(start.Finish());
   session.output().frame({.call_id = raw(call_id_), .type = FrameType::start}, &fbb);
   core_.on_start_written();

@@ -17,6 +17,7 @@
 #include "daemon/grpc/metadata.h"
 #include "daemon/grpc/operation.h"
 #include "daemon/grpc/peer_messages.h"
+#include "daemon/inbound/server_credentials.h"
 #include "daemon/ipc/session.h"
 
 namespace legated {
@@ -46,7 +47,8 @@ class CallOwner {
 
 class ServerCall final : public SessionCall, private EndOfPass {
  public:
-  ServerCall(Loop& loop, const Config& config, CallOwner& owner, DispatchId id);
+  ServerCall(Loop& loop, const Config& config, const ServerSettings& settings, CallOwner& owner,
+             DispatchId id);
   ~ServerCall();
 
   /// Waits for the next call of this server.
@@ -84,6 +86,7 @@ class ServerCall final : public SessionCall, private EndOfPass {
   void on_memory() override { loop_.queue_pump(*this); }
   void run() override { pump(); }
 
+  MetadataLimit max_metadata() const;
   Status end_status() const;
   void on_request(bool ok);
   void on_closed(bool ok);
@@ -103,6 +106,7 @@ class ServerCall final : public SessionCall, private EndOfPass {
 
   Loop& loop_;
   const Config& config_;
+  const ServerSettings& settings_;
   CallOwner& owner_;
   const DispatchId id_;
   grpc_call* call_ = nullptr;
@@ -112,6 +116,7 @@ class ServerCall final : public SessionCall, private EndOfPass {
   Loop::Time since_{};
   Loop::Time deadline_ = Loop::Time::max();
   IncomingCall core_;
+  ClientIdentity identity_;
   bool over_ = false;  // the owner knows that the client is gone
   Policies* policies_ = nullptr;  // that admitted the call, if they did
   AdmissionId admission_{};

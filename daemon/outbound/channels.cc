@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "daemon/grpc/arguments.h"
 #include "daemon/outbound/channel_check.h"
 #include "daemon/outbound/credentials.h"
 
@@ -19,31 +20,6 @@ using Json = nlohmann::json;
 // drops a header block in the middle when it meets its bound, and may take the rest for that of the
 // next call on the connection.
 constexpr int64_t kGrpcMaxMetadata = 1 << 20;
-
-/// Channel arguments; what they refer to must outlive them.
-class Arguments {
- public:
-  void set(const char* key, int64_t value) {
-    grpc_arg& arg = args_.emplace_back();
-    arg.type = GRPC_ARG_INTEGER;
-    arg.key = const_cast<char*>(key);
-    arg.value.integer = static_cast<int>(value);
-  }
-  void set(const char* key, const std::string& value) {
-    if (value.empty()) return;
-    grpc_arg& arg = args_.emplace_back();
-    arg.type = GRPC_ARG_STRING;
-    arg.key = const_cast<char*>(key);
-    arg.value.string = const_cast<char*>(value.c_str());
-  }
-  void set_unless_zero(const char* key, std::chrono::milliseconds time) {
-    if (time.count() > 0) set(key, time.count());
-  }
-  grpc_channel_args get() { return {args_.size(), args_.data()}; }
-
- private:
-  std::vector<grpc_arg> args_;
-};
 
 std::string seconds(std::chrono::milliseconds time) {
   return std::to_string(static_cast<double>(time.count()) / 1000) + "s";
@@ -90,14 +66,6 @@ std::string service_config_of(const ChannelSettings& settings, uint32_t max_atte
   if (max_attempts < 2) return settings.service_config;  // retries are off altogether
   if (!settings.service_config.empty()) return bounded(settings.service_config, max_attempts);
   return settings.retry_attempts > 0 ? retry_config(settings, max_attempts) : "";
-}
-
-grpc_compression_algorithm algorithm(Compression compression) {
-  switch (compression) {
-    case Compression::deflate: return GRPC_COMPRESS_DEFLATE;
-    case Compression::gzip: return GRPC_COMPRESS_GZIP;
-    default: return GRPC_COMPRESS_NONE;
-  }
 }
 
 grpc_channel* create(const ChannelSettings& settings, const Config& config) {
