@@ -1,6 +1,7 @@
 // legated: command line and wiring.
 
 #include <absl/synchronization/mutex.h>
+#include <grpc/grpc.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdlib>
@@ -10,6 +11,7 @@
 #include "daemon/config/load.h"
 #include "daemon/daemon.h"
 #include "daemon/outbound/channel_check.h"
+#include "daemon/outbound/channels.h"
 #include "daemon/system/signals.h"
 #include "daemon/telemetry/log.h"
 #include "daemon/version.h"
@@ -31,6 +33,14 @@ int run(const legated::Config& config) {
   legated::log::install_grpc_log();
   legated::Daemon(config).run();
   return 0;
+}
+
+/// Prints the configuration. Throws ConfigError when gRPC refuses one of its channels.
+void check(const legated::Config& config) {
+  grpc_init();
+  legated::Channels(config).close();
+  grpc_shutdown();
+  std::cout << legated::to_toml(config);
 }
 
 }  // namespace
@@ -74,7 +84,7 @@ int main(int argc, char** argv) {
     if (const std::string problems = legated::problems_with_channels(config); !problems.empty())
       throw legated::ConfigError(problems);
     if (check_command->parsed()) {
-      std::cout << legated::to_toml(config);
+      check(config);
       return 0;
     }
     return run(config);
