@@ -11,10 +11,10 @@ Call::~Call() { cancel(); }
 
 uint32_t Call::id() const { return stream_->id; }
 
-bool Call::write(std::string_view message) {
+bool Call::write(std::string_view message, bool compress) {
   Lock lock = session_->lock();
   if (stream_->half_close) return false;
-  return session_->write(*stream_, message, lock);
+  return session_->write(*stream_, message, lock, compress);
 }
 
 bool Call::post(std::string message) {

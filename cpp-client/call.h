@@ -28,8 +28,9 @@ class Call {
   Call& operator=(const Call&) = delete;
 
   /// Sends one message; waits for credit. False when the call has ended, was cancelled or half-closed:
-  /// then the message is lost, and finish() says why.
-  bool write(std::string_view message);
+  /// then the message is lost, and finish() says why. Without `compress` the message goes as it is on
+  /// a call that compresses.
+  bool write(std::string_view message, bool compress = true);
   /// As write(), without waiting: what credit does not allow now follows later.
   bool post(std::string message);
   /// Half-closes: no message follows those written. Idempotent; does not wait.

@@ -89,7 +89,7 @@ class Session {
   /// Queues what credit allows of what the stream has to send.
   void pump(Stream& stream);
   /// Sends a message and waits until all of it is queued. False when the call ended before.
-  bool write(Stream& stream, std::string_view message, Lock& guard);
+  bool write(Stream& stream, std::string_view message, Lock& guard, bool compress = true);
   /// Sends a message as credit comes, without waiting. `quietly`: it leaves with the next flush.
   bool post(Stream& stream, std::string message, Lock& guard);
   bool post_quietly(Stream& stream, std::string message);

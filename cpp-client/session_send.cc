@@ -64,6 +64,7 @@ bool Session::send_one(Stream& stream) {
     if (message.bytes.size() == message.length) {
       header.flags |= ipc::flag::msg_begin;
       header.aux = static_cast<uint32_t>(message.length);
+      if (!message.compress) header.flags |= ipc::flag::no_compress;
     }
     const bool last = size == left;
     if (last) header.flags |= ipc::flag::msg_end;
@@ -103,11 +104,12 @@ bool Session::send_one(Stream& stream) {
   return false;
 }
 
-bool Session::write(Stream& stream, std::string_view message, Lock& guard) {
+bool Session::write(Stream& stream, std::string_view message, Lock& guard, bool compress) {
   if (stream.status || stream.cancelled) return false;
   Stream::Message& entry = stream.messages.emplace_back();
   entry.bytes = message;
   entry.length = message.size();
+  entry.compress = compress;
   const uint64_t number = ++stream.posted;
   pump(stream);
   flush(guard);

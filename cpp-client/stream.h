@@ -50,6 +50,7 @@ struct Stream {
     std::string owned{};       // empty when the writer waits, and `bytes` lies with it
     std::string_view bytes{};  // what is left to send
     size_t length = 0;
+    bool compress = true;
   };
   std::deque<Message> messages;
   uint64_t posted = 0;                // messages ever put into `messages`

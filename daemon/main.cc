@@ -1,6 +1,7 @@
 // legated: command line and wiring.
 
 #include <absl/synchronization/mutex.h>
+#include <grpc/grpc.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdlib>
@@ -11,6 +12,7 @@
 #include "daemon/daemon.h"
 #include "daemon/inbound/server_check.h"
 #include "daemon/outbound/channel_check.h"
+#include "daemon/outbound/channels.h"
 #include "daemon/system/signals.h"
 #include "daemon/telemetry/log.h"
 #include "daemon/version.h"
@@ -32,6 +34,14 @@ int run(const legated::Config& config) {
   legated::log::install_grpc_log();
   legated::Daemon(config).run();
   return 0;
+}
+
+/// Prints the configuration. Throws ConfigError when gRPC refuses one of its channels.
+void check(const legated::Config& config) {
+  grpc_init();
+  legated::Channels(config).close();
+  grpc_shutdown();
+  std::cout << legated::to_toml(config);
 }
 
 }  // namespace
@@ -77,7 +87,7 @@ int main(int argc, char** argv) {
       if (!problems.empty()) throw legated::ConfigError(problems);
     }
     if (check_command->parsed()) {
-      std::cout << legated::to_toml(config);
+      check(config);
       return 0;
     }
     return run(config);

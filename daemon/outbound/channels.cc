@@ -5,8 +5,8 @@
 
 #include <array>
 #include <nlohmann/json.hpp>
-#include <stdexcept>
 
+#include "daemon/config/load.h"
 #include "daemon/grpc/arguments.h"
 #include "daemon/outbound/channel_check.h"
 #include "daemon/outbound/credentials.h"
@@ -238,7 +238,7 @@ Channels::Channels(const Config& config) : config_(config) {
   for (const auto& [name, settings] : config.channels) {
     const Opened made = make(name, settings);
     if (const Status* status = std::get_if<Status>(&made))
-      throw std::runtime_error("channels." + name + ": " + status->message);
+      throw ConfigError("channels." + name + ": " + status->message);
     named_[name] = std::get<std::shared_ptr<Channel>>(made);
   }
 }

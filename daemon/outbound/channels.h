@@ -74,8 +74,8 @@ class Channel : public std::enable_shared_from_this<Channel> {
 
 class Channels {
  public:
-  /// Makes the configuration's channels; they connect when they are used. Throws std::runtime_error
-  /// when one can't be.
+  /// Makes the configuration's channels; they connect when they are used. Throws ConfigError when
+  /// one can't be.
   explicit Channels(const Config& config);
 
   using Opened = std::variant<std::shared_ptr<Channel>, Status>;

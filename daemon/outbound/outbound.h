@@ -16,8 +16,8 @@ namespace legated {
 
 class Outbound final : private ClientCallOwner {
  public:
-  /// `on_change` is called when a call has ended. Throws std::runtime_error when a channel of the
-  /// configuration can't be made.
+  /// `on_change` is called when a call has ended. Throws ConfigError when a channel of the configuration
+  /// can't be made.
   Outbound(Loop& loop, const Config& config, std::function<void()> on_change)
       : loop_(loop), config_(config), on_change_(std::move(on_change)), channels_(config) {}
 

@@ -33,7 +33,8 @@ struct Ran {
 
 struct OutgoingNamed : testing::Test {
   json channel_named(const std::string& name) {
-    for (const auto& one : query(*connection, "channels")["channels"])
+    const auto answer = query(*connection, "channels");
+    for (const auto& one : answer["channels"])
       if (one["name"] == name) return one;
     return nullptr;
   }
@@ -198,7 +199,7 @@ TEST_F(OutgoingCheck, BrokenSectionsAreRefused) {
   expect_refused(target + "compression = \"zip\"", "`identity`, `deflate`, `gzip`");
   expect_refused(target + "max_send_message = \"5MiB\"", "above the daemon's limits.max_message");
   expect_refused(target + "max_receive_message = \"5MiB\"", "above the daemon's limits.max_message");
-  expect_refused(target + "max_metadata = \"65KiB\"", "0B to 64KiB");
+  expect_refused(target + "max_metadata = \"65KiB\"", "0 to 64KiB");
   expect_refused(target + "max_calls = -1", "0 to 1000000");
   expect_refused(target + "keepalive_time = \"25h\"", "0s to 24h");
   expect_refused(target + "connect_timeout = 5", "not a valid duration");
