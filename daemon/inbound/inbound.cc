@@ -56,7 +56,10 @@ void Inbound::start() {
       throw std::runtime_error("servers." + name + ": " + status.message);
     for (const std::string& address : server.port().addresses())
       log::info("server_listening", {{"name", name}, {"address", address}});
-    if (settings.serve_at_start) server.serve();
+  }
+  // Not before all listen: one that can't keeps the daemon from starting.
+  for (const auto& server : servers_) {
+    if (server->settings().serve_at_start) server->serve();
   }
 }
 

@@ -67,7 +67,18 @@ void Server::create() {
   grpc_server_register_completion_queue(server_, loop_.completions(), nullptr);
 }
 
-Server::~Server() { grpc_server_destroy(server_); }
+Server::~Server() {
+  if (!shut_down_) shut_down_unserved();
+  grpc_server_destroy(server_);
+}
+
+void Server::shut_down_unserved() {
+  grpc_completion_queue* const queue = grpc_completion_queue_create_for_pluck(nullptr);
+  grpc_server_shutdown_and_notify(server_, queue, this);
+  grpc_completion_queue_pluck(queue, this, gpr_inf_future(GPR_CLOCK_MONOTONIC), nullptr);
+  grpc_completion_queue_shutdown(queue);
+  grpc_completion_queue_destroy(queue);
+}
 
 Status Server::listen(const ActivatedSockets& activated) {
   grpc_server_credentials* const credentials = credentials_.make();

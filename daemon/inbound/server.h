@@ -102,6 +102,8 @@ class Server final : private CallOwner, private EndOfPass {
 
   uint32_t max_connections() const;
   void create();
+  /// For a daemon that can't start; nothing has been served.
+  void shut_down_unserved();
   void request_call();
   void place(ServerCall& call, Dispatcher::Enqueued result);
   void on_hold_over();

@@ -49,8 +49,10 @@ struct ServerCredentials::Certificates {
     certificates.fresh = false;
     const grpc_ssl_pem_key_cert_pair pair{certificates.key.c_str(),
                                           certificates.certificate.c_str()};
-    *config = grpc_ssl_server_certificate_config_create(
-        certificates.roots.empty() ? nullptr : certificates.roots.c_str(), &pair, 1);
+    // gRPC aborts without any. Where no client certificate is asked for, these are not looked at.
+    const std::string& roots =
+        certificates.roots.empty() ? certificates.certificate : certificates.roots;
+    *config = grpc_ssl_server_certificate_config_create(roots.c_str(), &pair, 1);
     return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW;
   }
 };

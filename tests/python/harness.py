@@ -42,16 +42,18 @@ def code_of(call):
 
 
 class Daemon:
-    def __init__(self, *settings):
+    """The real daemon; `settings` are those of --set, `command` runs it, options are those of subprocess.Popen."""
+
+    def __init__(self, *settings, command=None, **options):
         self.folder = Path(tempfile.mkdtemp(prefix="legated-test-"))
         self.path = self.folder / "ipc.sock"
         self.log = self.folder / "log"
         assert "LEGATED_BIN" in os.environ, "set LEGATED_BIN to the daemon's program, for example build/bin/legated"
-        command = [os.environ["LEGATED_BIN"], "run", "--set", f"ipc.socket={self.path}"]
+        command = [*(command or [os.environ["LEGATED_BIN"]]), "run", "--set", f"ipc.socket={self.path}"]
         for setting in settings:
             command += ["--set", setting]
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(command, stderr=log, stdout=log)
+            self.process = subprocess.Popen(command, stderr=log, stdout=log, **options)
         end = time.monotonic() + WAIT
         # Not by connecting: the daemon would count that connection.
         while " started " not in self.log.read_text():
@@ -60,6 +62,12 @@ class Daemon:
 
     def connect(self, roles=("client", "worker", "admin"), **options):
         return Connection(self.path, roles, **options)
+
+    def query(self, what):
+        with self.connect(roles=("admin",)) as conn:
+            status, answers = conn.query(what)
+        assert status.code == 0
+        return answers[0]
 
     def terminate(self):
         self.process.send_signal(signal.SIGTERM)
@@ -154,12 +162,12 @@ class Echo(grpc.GenericRpcHandler):
 class Worker:
     """Serves all four shapes on a port of the daemon, as the page tells."""
 
-    def __init__(self, daemon, methods=("/test.Echo/*",), slots=64, address="127.0.0.1:0", **options):
+    def __init__(self, daemon, methods=("/test.Echo/*",), slots=64, address="127.0.0.1:0", listen=None, **options):
         self.seen = []
         self.release = threading.Event()
         self.cancelled = threading.Event()
         self.conn = daemon.connect(roles=("worker",), on_dispatch=self.handle, **options)
-        self.server = self.conn.listen(address)
+        self.server = self.conn.listen(address, listen)
         self.listening = self.server.result()
         self.lease = self.conn.register(self.server.id, list(methods), slots)
         assert self.lease.result() == {}

@@ -73,8 +73,8 @@ class Call:
     def half_close(self):
         self.conn._post(Frame("DATA", self.id, END_STREAM))
 
-    def send_headers(self, metadata=()):
-        self.conn._post(Frame("HEADERS", self.id, meta={"metadata": entries(metadata)}))
+    def send_headers(self, metadata=(), compression=0):
+        self.conn._post(Frame("HEADERS", self.id, meta={"metadata": entries(metadata), "compression": compression}))
 
     def send_status(self, code=0, message=None, details=None, trailers=()):
         meta = {"code": code, "trailers": entries(trailers)}
@@ -201,8 +201,8 @@ class Connection:
         """The request, at once; its `id` is the channel's, its `result()` the answer."""
         return self.request("OPEN_CHANNEL", meta={"target": target})
 
-    def listen(self, address):
-        return self.request("LISTEN", meta={"address": address})
+    def listen(self, address, options=None):
+        return self.request("LISTEN", meta={"address": address, **({"options": options} if options else {})})
 
     def register(self, server, methods, slots=64):
         return self.request("REGISTER", meta={"server": server, "methods": methods, "slots": slots})
