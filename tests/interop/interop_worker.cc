@@ -129,6 +129,7 @@ int main(int argc, char** argv) {
   legate::client::WorkerOptions options{
       .name = "interop-worker", .address = "127.0.0.1:0", .print_port = true};
   app.add_option("socket", options.socket, "Path of legated's socket")->required();
+  app.add_option("address", options.address, "Address to listen on");
   CLI11_PARSE(app, argc, argv);
   return run_worker(options, {{kService + "EmptyCall", empty_call},
                               {kService + "UnaryCall", unary_call},
