@@ -69,6 +69,7 @@ void encode_start(Builder& builder, ChannelId channel, const std::string& method
   start.add_compression(options.compression);
   start.add_max_send_message(options.max_send_message);
   start.add_max_receive_message(options.max_receive_message);
+  start.add_idempotent(options.idempotent);
   builder.Finish(start.Finish());
 }
 
@@ -109,19 +110,31 @@ flatbuffers::Offset<ipc::Tls> encode_tls(Builder& builder, const TlsOptions& opt
   return ipc::CreateTls(builder, roots, certificate, key, server_name);
 }
 
+flatbuffers::Offset<flatbuffers::Vector<uint8_t>> encode_codes(Builder& builder,
+                                                               const std::vector<Code>& codes) {
+  std::vector<uint8_t> numbers;
+  for (const Code code : codes) numbers.push_back(static_cast<uint8_t>(code));
+  return numbers.empty() ? 0 : builder.CreateVector(numbers);
+}
+
 flatbuffers::Offset<ipc::Retry> encode_retry(Builder& builder, const RetryOptions& options) {
-  std::vector<uint8_t> codes;
-  for (const Code code : options.codes) codes.push_back(static_cast<uint8_t>(code));
-  const auto vector = codes.empty() ? 0 : builder.CreateVector(codes);
+  const auto vector = encode_codes(builder, options.codes);
   return ipc::CreateRetry(builder, options.attempts, ms(options.initial_backoff),
                           ms(options.max_backoff), options.multiplier_percent, vector,
                           options.throttle_tokens, options.throttle_permille);
+}
+
+flatbuffers::Offset<ipc::Hedging> encode_hedging(Builder& builder, const HedgingOptions& options) {
+  const auto codes = encode_codes(builder, options.codes);
+  return ipc::CreateHedging(builder, options.attempts, ms(options.delay), codes);
 }
 
 flatbuffers::Offset<ipc::ChannelOptions> encode_options(Builder& builder,
                                                         const ChannelOptions& options) {
   const auto tls = options.tls ? encode_tls(builder, *options.tls) : 0;
   const auto retry = options.retry ? encode_retry(builder, *options.retry) : 0;
+  const auto hedging = options.hedging ? encode_hedging(builder, *options.hedging) : 0;
+  const auto token = text(builder, options.token);
   const auto authority = text(builder, options.authority);
   const auto user_agent = text(builder, options.user_agent);
   const auto load_balancing = text(builder, options.load_balancing);
@@ -134,7 +147,8 @@ flatbuffers::Offset<ipc::ChannelOptions> encode_options(Builder& builder,
       options.max_send_message, options.max_receive_message, options.max_metadata,
       ms(options.keepalive_time), ms(options.keepalive_timeout), options.keepalive_without_calls,
       ms(options.connect_timeout), ms(options.initial_backoff), ms(options.max_backoff),
-      ms(options.idle_timeout), ms(options.dns_interval), retry, policies);
+      ms(options.idle_timeout), ms(options.dns_interval), retry, policies, token,
+      hedging);
 }
 
 }  // namespace
@@ -189,6 +203,7 @@ Status decode_status(const ipc::Status& table) {
   status.trailers = decode_metadata(table.trailers());
   status.origin = table.origin();
   status.elapsed = microseconds(table.elapsed_us());
+  status.attempts = table.attempts();
   return status;
 }
 

@@ -49,6 +49,15 @@ struct RetryOptions {
   bool operator==(const RetryOptions&) const = default;
 };
 
+/// See Hedging in legate.fbs.
+struct HedgingOptions {
+  uint8_t attempts = 2;
+  std::chrono::milliseconds delay{0};
+  std::vector<Code> codes{};  // empty: UNAVAILABLE
+
+  bool operator==(const HedgingOptions&) const = default;
+};
+
 /// For Connection::open_channel; see ChannelOptions in legate.fbs. Sizes in bytes; 0 and empty are
 /// the defaults.
 struct ChannelOptions {
@@ -71,6 +80,8 @@ struct ChannelOptions {
   std::chrono::milliseconds dns_interval{0};
   std::optional<RetryOptions> retry{};
   std::vector<std::string> policies{};
+  std::string token{};  // sent with each call as "authorization: Bearer …"
+  std::optional<HedgingOptions> hedging{};
   bool watch = false;  // channel_state events tell of each change
 
   bool operator==(const ChannelOptions&) const = default;
@@ -84,6 +95,7 @@ struct CallOptions {
   Compression compression = Compression::inherit;
   uint32_t max_send_message = 0;  // bytes; 0: the channel's
   uint32_t max_receive_message = 0;
+  bool idempotent = false;  // the channel may hedge it
 };
 
 }  // namespace legate::client

@@ -1,7 +1,6 @@
 // legated: command line and wiring.
 
 #include <absl/synchronization/mutex.h>
-#include <grpc/grpc.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdlib>
@@ -38,9 +37,8 @@ int run(const legated::Config& config) {
 
 /// Prints the configuration. Throws ConfigError when gRPC refuses one of its channels.
 void check(const legated::Config& config) {
-  grpc_init();
-  legated::Channels(config).close();
-  grpc_shutdown();
+  legated::Loop loop({});
+  legated::Channels(loop, config).close();
   std::cout << legated::to_toml(config);
 }
 

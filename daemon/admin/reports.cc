@@ -96,6 +96,17 @@ std::string Daemon::channels_json() const {
     json backends = json::array();
     for (const auto& backend : channel.backends())
       backends.push_back({{"address", backend.address}, {"state", backend.state}});
+    json tokens = json::array();
+    if (const TokenSource* token = channel.token()) {
+      const auto report = token->report();
+      tokens.push_back({{"source", token->kind()},
+                        {"state", report.state},
+                        {"expires_in_ms", nullptr},
+                        {"fetched", report.fetched},
+                        {"failed", report.failed},
+                        {"last_error", report.last_error}});
+      if (report.expires_in) tokens[0]["expires_in_ms"] = report.expires_in->count();
+    }
     channels.push_back({{"name", channel.name()},
                         {"target", channel.target()},
                         {"state", name(channel.state())},
@@ -104,8 +115,12 @@ std::string Daemon::channels_json() const {
                         {"started", channel.started},
                         {"ended", channel.ended},
                         {"failed", channel.failed},
+                        {"retries", channel.retries},
+                        {"hedges", channel.hedges},
+                        {"hedges_won", channel.hedges_won},
                         {"last_error", channel.last_error},
                         {"backends", backends},
+                        {"tokens", tokens},
                         {"policies", report(channel.policies, loop_.now())}});
   });
   return dump({{"channels", channels}});
@@ -120,6 +135,7 @@ std::string Daemon::calls_json() const {
                      {"method", call->method()},
                      {"age_ms", milliseconds(loop_.now() - call->since())},
                      {"state", call->state()},
+                     {"attempts", call->attempts()},
                      {"target", call->channel() != nullptr ? call->channel()->target() : ""}});
   }
   for (const auto& server : inbound_.servers()) {
@@ -130,6 +146,7 @@ std::string Daemon::calls_json() const {
                     {"method", call.method()},
                     {"age_ms", milliseconds(loop_.now() - call.since())},
                     {"state", call.state()},
+                    {"attempts", nullptr},
                     {"target", server->address()}};
       if (call.worker()) entry["session"] = raw(*call.worker());
       calls.push_back(std::move(entry));

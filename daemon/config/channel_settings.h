@@ -33,6 +33,16 @@ struct ChannelSettings {
   std::chrono::seconds tls_refresh{10};  // between looks at the files
   std::string tls_server_name;
 
+  // A token sent with each call. The text comes from peers, file and command from the configuration;
+  // one of them at most.
+  std::string token;
+  std::string token_file;
+  std::vector<std::string> token_command;  // program and arguments
+  std::chrono::seconds token_ttl{300};     // use of a token that does not say how long it is good
+  std::chrono::seconds token_refresh{10};  // between looks at the file
+  Milliseconds token_timeout{10'000};      // of the command
+  bool token_plaintext = false;            // may go out without TLS
+
   // Choice of a backend
   std::string load_balancing = "pick_first";  // unless the service config names a policy
   std::string service_config;  // JSON; excludes retry_attempts
@@ -62,6 +72,12 @@ struct ChannelSettings {
   std::vector<uint8_t> retry_codes{14};  // UNAVAILABLE
   uint32_t retry_throttle_tokens = 0;    // 0: retries are not throttled
   double retry_throttle_ratio = 0.1;
+
+  // Hedging of unary calls; excludes retries
+  uint32_t hedging_attempts = 0;  // in all; 0: none
+  Milliseconds hedging_delay{0};
+  std::vector<uint8_t> hedging_codes{14};    // UNAVAILABLE
+  std::vector<std::string> hedging_methods;  // idempotent, whatever the caller says
 
   std::vector<std::string> policies;  // in the order in which they run; docs/policies.md
 

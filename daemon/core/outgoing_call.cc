@@ -144,6 +144,7 @@ OutgoingWork OutgoingCall::take_work(bool may_receive) {
     operations_ += 2;  // the status is a batch of its own
     return work;
   }
+  if (!started_ && begin_whole_) return work;
   if (!sending_ && !send_failed_) {
     work.start = !started_;
     work.send_message = from_peer_.whole() > 0;

@@ -34,6 +34,9 @@ class OutgoingCall {
   /// Windows in bytes: what the peer may send, and what it takes.
   OutgoingCall(Shape shape, uint32_t receive_window, uint32_t send_window);
 
+  /// A unary call only begins when its request is complete.
+  void begin_whole() { begin_whole_ = true; }
+
   // ---- Events from the peer -------------------------------------------------------------------
   [[nodiscard]] std::optional<Violation> on_part(uint8_t flags, uint32_t aux, uint32_t length);
   [[nodiscard]] bool on_window(uint32_t bytes) { return to_peer_.on_window(bytes); }
@@ -97,6 +100,7 @@ class OutgoingCall {
   uint32_t requests_ = 0;    // whole messages from the peer
   uint32_t answers_ = 0;     // messages from gRPC
   uint32_t operations_ = 0;  // gRPC batches under way
+  bool begin_whole_ = false;
   bool started_ = false;
   bool sending_ = false;
   bool sending_message_ = false;

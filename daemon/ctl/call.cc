@@ -60,6 +60,7 @@ std::vector<std::string> read_messages(const CallRequest& request, Shape shape) 
 CallOptions options_of(const CallRequest& request) {
   CallOptions options;
   options.wait_for_ready = request.wait_for_ready;
+  options.idempotent = request.idempotent;
   const bool streams = request.messages.size() > 1;
   options.shape = request.shape.value_or(streams ? Shape::client_streaming : Shape::unary);
   for (const std::string& header : request.headers) {
@@ -79,7 +80,7 @@ CallOptions options_of(const CallRequest& request) {
   return options;
 }
 
-std::string read_pem(const char* option, const std::string& path) {
+std::string read_file(const char* option, const std::string& path) {
   if (path.empty()) return {};
   std::ifstream file(path, std::ios::binary);
   std::string text{std::istreambuf_iterator<char>(file), {}};
@@ -87,14 +88,21 @@ std::string read_pem(const char* option, const std::string& path) {
   return text;
 }
 
+std::string read_token(const std::string& path) {
+  std::string token = read_file("--token-file", path);
+  token.erase(token.find_last_not_of(" \t\r\n") + 1);
+  return token;
+}
+
 ChannelOptions channel_options_of(const CallRequest& request) {
   ChannelOptions options;
   options.authority = request.authority;
+  options.token = read_token(request.token_file);
   if (request.tls || !request.ca.empty() || !request.certificate.empty() || !request.key.empty() ||
       !request.server_name.empty()) {
-    options.tls = {.roots = read_pem("--ca", request.ca),
-                   .certificate = read_pem("--cert", request.certificate),
-                   .key = read_pem("--key", request.key),
+    options.tls = {.roots = read_file("--ca", request.ca),
+                   .certificate = read_file("--cert", request.certificate),
+                   .key = read_file("--key", request.key),
                    .server_name = request.server_name};
   }
   return options;
@@ -154,7 +162,8 @@ void print_json(const Status& status, const Metadata& headers, const Json& messa
                  {"name", name(status.code)},
                  {"message", status.message},
                  {"origin", EnumNameOrigin(status.origin)},
-                 {"elapsed_us", status.elapsed.count()}}},
+                 {"elapsed_us", status.elapsed.count()},
+                 {"attempts", status.attempts}}},
                {"headers", to_json(headers)},
                {"messages_base64", messages},
                {"trailers", to_json(status.trailers)}};
@@ -166,7 +175,8 @@ void print_verbose(const Status& status, const Metadata& headers) {
   print_metadata("header", headers);
   print_metadata("trailer", status.trailers);
   if (status.details) std::cerr << "details (base64): " << to_base64(*status.details) << '\n';
-  std::cerr << "status: " << describe(status) << ", after " << to_text(status.elapsed) << '\n';
+  std::cerr << "status: " << describe(status) << ", after " << to_text(status.elapsed) << ", "
+            << status.attempts << (status.attempts == 1 ? " attempt\n" : " attempts\n");
 }
 
 // What the user may do about it; empty when that is the server's business.

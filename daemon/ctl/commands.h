@@ -34,9 +34,11 @@ struct CallRequest {
   std::string key;
   std::string server_name;
   std::string authority;
+  std::string token_file;  // path
   std::vector<std::string> headers;  // "key:value"
   std::string timeout;               // empty: no deadline
   bool wait_for_ready = false;
+  bool idempotent = false;
   std::optional<legate::client::Shape> shape;
   std::string out = "raw";  // "raw", "hex" or "@file"
   bool verbose = false;

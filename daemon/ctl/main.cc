@@ -100,9 +100,13 @@ struct CommandLine {
     call->add_option("--server-name", request.server_name,
                      "TLS, expecting this name in the server's certificate");
     call->add_option("--authority", request.authority, "Sent instead of the target's host");
+    call->add_option("--token-file", request.token_file,
+                     "Send the token in this file as \"authorization: Bearer ...\"; needs TLS");
     call->add_option("--timeout", request.timeout, "Deadline, such as 2s or 500ms [none]");
     call->add_flag("--wait-for-ready", request.wait_for_ready,
                    "Wait for the server instead of failing when it can't be reached");
+    call->add_flag("--idempotent", request.idempotent,
+                   "The call may be made more than once: hedging, where the channel has it");
     call->add_option("--shape", shape, "[unary; client-streaming with several messages]")
         ->check(CLI::IsMember(kShapes));
     call->add_option("--out", request.out,

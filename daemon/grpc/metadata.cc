@@ -1,5 +1,7 @@
 #include "daemon/grpc/metadata.h"
 
+#include <algorithm>
+
 #include "daemon/core/metadata.h"
 #include "ipc-schema/cpp/frame.h"
 
@@ -89,6 +91,10 @@ void SendMetadata::add(std::string_view key, std::string_view value) {
   element.key = slice_of(key);
   element.value = slice_of(value);
   elements_.push_back(element);
+}
+
+bool SendMetadata::has(std::string_view key) const {
+  return std::ranges::any_of(elements_, [&](const auto& one) { return text_of(one.key) == key; });
 }
 
 void SendMetadata::clear() {

@@ -51,6 +51,8 @@ class SendMetadata {
   /// Appends an element the daemon itself makes; it is not checked.
   void add(std::string_view key, std::string_view value);
 
+  bool has(std::string_view key) const;
+
   void clear();
   grpc_metadata* data() { return elements_.data(); }
   size_t size() const { return elements_.size(); }
@@ -67,8 +69,14 @@ class ReceivedMetadata {
   ReceivedMetadata(const ReceivedMetadata&) = delete;
   ReceivedMetadata& operator=(const ReceivedMetadata&) = delete;
 
+  void swap(ReceivedMetadata& other) {
+    std::swap(array_, other.array_);
+    std::swap(dropped_, other.dropped_);
+  }
+
   /// For gRPC to fill in.
   grpc_metadata_array* array() { return &array_; }
+  const grpc_metadata_array* array() const { return &array_; }
 
   /// Whether there is anything for a peer in it.
   bool empty() const;

@@ -55,7 +55,7 @@ std::string role_name(uint8_t role) { return EnumNameRole(static_cast<Role>(role
 
 void build_status(flatbuffers::FlatBufferBuilder& builder, const Status& status,
                   flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<Entry>>> trailers,
-                  uint64_t elapsed_us) {
+                  uint64_t elapsed_us, uint32_t attempts) {
   flatbuffers::Offset<flatbuffers::String> message;
   if (!status.message.empty()) message = builder.CreateString(status.message);
   flatbuffers::Offset<flatbuffers::Vector<uint8_t>> details;
@@ -65,7 +65,7 @@ void build_status(flatbuffers::FlatBufferBuilder& builder, const Status& status,
   }
   builder.Finish(CreateStatus(builder, static_cast<uint16_t>(status.code), message, details,
                               trailers, static_cast<legate::ipc::Origin>(status.origin),
-                              elapsed_us));
+                              elapsed_us, attempts));
 }
 
 Session::Session(Loop& loop, const Config& config, SessionHost& host, SessionId id, int fd,

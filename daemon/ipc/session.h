@@ -212,10 +212,11 @@ class Session final : private Watcher, private EndOfPass {
   uint32_t pings_ = 0;  // since the last byte came
 };
 
-/// Status table of a STATUS frame, finished in `builder`. `trailers` may be 0.
+/// Status table of a STATUS frame, finished in `builder`. `trailers` may be 0; `attempts` are the
+/// times the call was sent off.
 void build_status(
     flatbuffers::FlatBufferBuilder& builder, const Status& status,
     flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<legate::ipc::Entry>>> trailers,
-    uint64_t elapsed_us);
+    uint64_t elapsed_us, uint32_t attempts = 0);
 
 }  // namespace legated

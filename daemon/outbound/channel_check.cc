@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "daemon/core/method_pattern.h"
 #include "daemon/core/policies.h"
 #include "daemon/outbound/credentials.h"
+#include "daemon/outbound/token_source.h"
 #include "ipc-schema/cpp/frame.h"
 
 namespace legated {
@@ -15,6 +17,7 @@ namespace {
 constexpr size_t kMaxTarget = 2048;
 constexpr size_t kMaxName = 255;
 constexpr size_t kMaxPolicies = 32;
+constexpr size_t kMaxPatterns = 100;
 constexpr uint32_t kMaxMilliseconds = 24 * 3600 * 1000;
 
 bool printable(std::string_view text) {
@@ -61,6 +64,31 @@ std::string problem_with_balancing(const ChannelSettings& settings) {
   return {};
 }
 
+bool are_failures(const std::vector<uint8_t>& codes) {
+  return !codes.empty() &&
+         std::ranges::all_of(codes, [](uint8_t code) { return code >= 1 && code <= 16; });
+}
+
+std::string problem_with_hedging(const ChannelSettings& settings) {
+  if (settings.hedging_attempts == 0) {
+    return settings.hedging_methods.empty() ? "" : "hedging_methods need hedging_attempts";
+  }
+  if (settings.hedging_attempts < 2 || settings.hedging_attempts > 5)
+    return "hedging attempts must be 2 to 5";
+  if (settings.retry_attempts > 0 ||
+      settings.service_config.find("retryPolicy") != std::string::npos) {
+    return "hedging and retries can't both be set: each would make the other's attempts again";
+  }
+  if (!are_failures(settings.hedging_codes))
+    return "hedging codes must be gRPC status codes, 1 to 16";
+  if (settings.hedging_methods.size() > kMaxPatterns)
+    return "hedging_methods may have at most 100 patterns";
+  for (const std::string& pattern : settings.hedging_methods) {
+    if (const auto why = refuse_pattern(pattern)) return "hedging_methods: " + *why;
+  }
+  return {};
+}
+
 std::string problem_with_retry(const ChannelSettings& settings) {
   if (settings.retry_attempts == 0) return {};
   if (settings.retry_attempts < 2 || settings.retry_attempts > 5)
@@ -69,8 +97,7 @@ std::string problem_with_retry(const ChannelSettings& settings) {
     return "retry backoffs must be above 0";
   if (!(settings.retry_multiplier >= 1 && settings.retry_multiplier <= 10))
     return "retry multiplier must be 1 to 10 (100 to 1000 percent)";
-  if (settings.retry_codes.empty() ||
-      !std::ranges::all_of(settings.retry_codes, [](uint8_t code) { return code >= 1 && code <= 16; }))
+  if (!are_failures(settings.retry_codes))
     return "retry codes must be gRPC status codes, 1 to 16";
   if (settings.retry_throttle_tokens > 1000 ||
       !(settings.retry_throttle_ratio >= 0.001 && settings.retry_throttle_ratio <= 1))
@@ -124,6 +151,13 @@ ChannelSettings settings_of(const legate::ipc::OpenChannel& request) {
     settings.retry_throttle_tokens = retry->throttle_tokens();
     settings.retry_throttle_ratio = retry->throttle_permille() / 1000.0;
   }
+  settings.token = view(options->token());
+  if (const auto* hedging = options->hedging()) {
+    settings.hedging_attempts = std::max<uint32_t>(hedging->attempts(), 1);  // 0 would be none at all
+    settings.hedging_delay = milliseconds(hedging->delay_ms());
+    if (hedging->codes() != nullptr)
+      settings.hedging_codes.assign(hedging->codes()->begin(), hedging->codes()->end());
+  }
   return settings;
 }
 
@@ -131,6 +165,7 @@ std::string problem_with(const ChannelSettings& settings, const Config& config) 
   if (auto problem = problem_with_texts(settings); !problem.empty()) return problem;
   if (auto problem = problem_with_balancing(settings); !problem.empty()) return problem;
   if (auto problem = problem_with_retry(settings); !problem.empty()) return problem;
+  if (auto problem = problem_with_hedging(settings); !problem.empty()) return problem;
   if (settings.compression > Compression::gzip)
     return "compression must be identity, deflate or gzip";
   const auto& limits = config.limits;
@@ -149,12 +184,14 @@ std::string problem_with(const ChannelSettings& settings, const Config& config) 
   for (const auto time :
        {settings.keepalive_time, settings.keepalive_timeout, settings.connect_timeout,
         settings.initial_backoff, settings.max_backoff, settings.idle_timeout,
-        settings.dns_interval, settings.retry_initial_backoff, settings.retry_max_backoff}) {
+        settings.dns_interval, settings.retry_initial_backoff, settings.retry_max_backoff,
+        settings.hedging_delay}) {
     if (time.count() > kMaxMilliseconds) return "times must be at most 24 h";
   }
   if (settings.policies.size() > kMaxPolicies) return "there may be at most 32 policies";
   const auto policies = Policies::parse(settings.policies);
   if (const auto* problem = std::get_if<std::string>(&policies)) return *problem;
+  if (auto problem = problem_with_tokens(settings); !problem.empty()) return problem;
   return problem_with_tls(settings);
 }
 

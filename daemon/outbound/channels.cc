@@ -3,10 +3,12 @@
 #include <grpc/grpc_security.h>
 #include <grpc/support/alloc.h>
 
+#include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
 
 #include "daemon/config/load.h"
+#include "daemon/core/method_pattern.h"
 #include "daemon/grpc/arguments.h"
 #include "daemon/outbound/channel_check.h"
 #include "daemon/outbound/credentials.h"
@@ -68,7 +70,20 @@ std::string service_config_of(const ChannelSettings& settings, uint32_t max_atte
   return settings.retry_attempts > 0 ? retry_config(settings, max_attempts) : "";
 }
 
-grpc_channel* create(const ChannelSettings& settings, const Config& config) {
+grpc_channel_credentials* credentials_of(const ChannelSettings& settings,
+                                         const TokenSource* token) {
+  grpc_channel_credentials* const channel = credentials_for(settings);
+  if (token == nullptr) return channel;
+  grpc_call_credentials* const calls = token->credentials();
+  grpc_channel_credentials* const both =
+      grpc_composite_channel_credentials_create(channel, calls, nullptr);
+  grpc_call_credentials_release(calls);
+  grpc_channel_credentials_release(channel);
+  return both;
+}
+
+grpc_channel* create(const ChannelSettings& settings, const Config& config,
+                     const TokenSource* token) {
   const auto or_limit = [](uint32_t own, uint32_t limit) { return own > 0 ? own : limit; };
   const std::string service_config = service_config_of(settings, config.outbound.max_attempts);
   Arguments args;
@@ -97,7 +112,7 @@ grpc_channel* create(const ChannelSettings& settings, const Config& config) {
   args.set_unless_zero(GRPC_ARG_CLIENT_IDLE_TIMEOUT_MS, settings.idle_timeout);
   args.set_unless_zero(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, settings.dns_interval);
   const grpc_channel_args channel_args = args.get();
-  grpc_channel_credentials* const credentials = credentials_for(settings);
+  grpc_channel_credentials* const credentials = credentials_of(settings, token);
   grpc_channel* const channel =
       grpc_channel_create(settings.target.c_str(), credentials, &channel_args);
   grpc_channel_credentials_release(credentials);
@@ -189,13 +204,21 @@ class StateWatch final : public Completion {
 }  // namespace
 
 Channel::Channel(std::string name, ChannelSettings settings, const Config& config,
-                 grpc_channel* channel)
+                 grpc_channel* channel, std::unique_ptr<TokenSource> token)
     : policies(std::get<Policies>(Policies::parse(settings.policies))),
+      throttle(settings.retry_throttle_tokens, settings.retry_throttle_ratio),
       name_(std::move(name)),
       settings_(std::move(settings)),
       config_(config),
+      token_(std::move(token)),
       channel_(channel),
-      channelz_id_(newest_channel()) {}
+      channelz_id_(newest_channel()),
+      retries_calls_(service_config_of(settings_, config.outbound.max_attempts)
+                         .find("retryPolicy") != std::string::npos &&
+                     config.outbound.max_attempts > 1),
+      hedging_{.attempts = std::min(settings_.hedging_attempts, config.outbound.max_attempts),
+               .delay = settings_.hedging_delay,
+               .codes = settings_.hedging_codes} {}
 
 Channel::~Channel() { grpc_channel_destroy(channel_); }
 
@@ -221,6 +244,13 @@ MetadataLimit Channel::max_metadata() const {
   return config_.limits.max_metadata;
 }
 
+bool Channel::hedges_call(std::string_view method, bool idempotent) const {
+  if (hedging_.attempts < 2) return false;
+  return idempotent || std::ranges::any_of(settings_.hedging_methods, [&](const auto& pattern) {
+           return matches(pattern, method);
+         });
+}
+
 std::vector<Channel::Backend> Channel::backends() const {
   std::vector<Backend> backends;
   const Json channel = channelz(grpc_channelz_get_channel(channelz_id_));
@@ -234,7 +264,7 @@ std::vector<Channel::Backend> Channel::backends() const {
   return backends;
 }
 
-Channels::Channels(const Config& config) : config_(config) {
+Channels::Channels(Loop& loop, const Config& config) : loop_(loop), config_(config) {
   for (const auto& [name, settings] : config.channels) {
     const Opened made = make(name, settings);
     if (const Status* status = std::get_if<Status>(&made))
@@ -246,14 +276,15 @@ Channels::Channels(const Config& config) : config_(config) {
 Channels::Opened Channels::make(const std::string& name, const ChannelSettings& settings) const {
   if (std::string problem = problem_with(settings, config_); !problem.empty())
     return Status{StatusCode::invalid_argument, std::move(problem), Origin::daemon, {}};
-  grpc_channel* const channel = create(settings, config_);
+  auto token = has_token(settings) ? std::make_unique<TokenSource>(loop_, name, settings) : nullptr;
+  grpc_channel* const channel = create(settings, config_, token.get());
   if (grpc_channel_support_connectivity_watcher(channel) == 0) {
     std::string reason = reason_of_lame(channel);
     grpc_channel_destroy(channel);
     return Status{StatusCode::invalid_argument, "gRPC refuses the channel: " + reason,
                   Origin::daemon, {}};
   }
-  return std::make_shared<Channel>(name, settings, config_, channel);
+  return std::make_shared<Channel>(name, settings, config_, channel, std::move(token));
 }
 
 Channels::Opened Channels::open(const ChannelSettings& settings) {

@@ -11,10 +11,12 @@
 #include <vector>
 
 #include "daemon/config/config.h"
+#include "daemon/core/hedging.h"
 #include "daemon/core/policies.h"
 #include "daemon/core/status.h"
 #include "daemon/grpc/metadata.h"
 #include "daemon/grpc/peer_messages.h"
+#include "daemon/outbound/token_source.h"
 #include "daemon/system/loop.h"
 
 namespace legated {
@@ -22,8 +24,9 @@ namespace legated {
 /// One gRPC channel. Closed when its last holder lets go; calls under way hold it.
 class Channel : public std::enable_shared_from_this<Channel> {
  public:
-  /// Takes the gRPC channel.
-  Channel(std::string name, ChannelSettings settings, const Config& config, grpc_channel* channel);
+  /// Takes the gRPC channel. `token`: null when its calls have none.
+  Channel(std::string name, ChannelSettings settings, const Config& config, grpc_channel* channel,
+          std::unique_ptr<TokenSource> token);
   ~Channel();
   Channel(const Channel&) = delete;
   Channel& operator=(const Channel&) = delete;
@@ -45,6 +48,11 @@ class Channel : public std::enable_shared_from_this<Channel> {
   MessageLimit send_limit() const;
   MessageLimit receive_limit() const;
   MetadataLimit max_metadata() const;
+  /// gRPC may make a call more than once.
+  bool retries_calls() const { return retries_calls_; }
+  /// Whether the daemon may make this unary call more than once. `idempotent`: as the caller says.
+  bool hedges_call(std::string_view method, bool idempotent) const;
+  const HedgingRules& hedging() const { return hedging_; }
 
   /// The addresses that the target stands for, with the state of the connection to each.
   struct Backend {
@@ -53,22 +61,32 @@ class Channel : public std::enable_shared_from_this<Channel> {
   };
   std::vector<Backend> backends() const;
 
+  /// Null: calls have none.
+  const TokenSource* token() const { return token_.get(); }
+
   Policies policies;
+  HedgingThrottle throttle;
 
   // For the operator.
   uint32_t users = 0;  // open channels of processes
   uint32_t calls = 0;  // under way
   uint64_t started = 0;
   uint64_t ended = 0;
-  uint64_t failed = 0;  // ended with another status than OK
+  uint64_t failed = 0;   // ended with another status than OK
+  uint64_t retries = 0;  // made by gRPC
+  uint64_t hedges = 0;   // attempts of hedged calls but the first
+  uint64_t hedges_won = 0;
   std::string last_error;
 
  private:
   const std::string name_;
   const ChannelSettings settings_;
   const Config& config_;
+  const std::unique_ptr<TokenSource> token_;
   grpc_channel* const channel_;
   const int64_t channelz_id_;
+  const bool retries_calls_;
+  const HedgingRules hedging_;
   bool watched_ = false;
 };
 
@@ -76,7 +94,7 @@ class Channels {
  public:
   /// Makes the configuration's channels; they connect when they are used. Throws ConfigError when
   /// one can't be.
-  explicit Channels(const Config& config);
+  Channels(Loop& loop, const Config& config);
 
   using Opened = std::variant<std::shared_ptr<Channel>, Status>;
 
@@ -99,6 +117,7 @@ class Channels {
  private:
   Opened make(const std::string& name, const ChannelSettings& settings) const;
 
+  Loop& loop_;
   const Config& config_;
   std::map<std::string, std::shared_ptr<Channel>> named_;
   std::map<ChannelSettings, std::weak_ptr<Channel>> shared_;

@@ -1,9 +1,8 @@
 #include "daemon/outbound/client_call.h"
 
-#include <grpc/support/alloc.h>
 #include <grpc/support/time.h>
 
-#include <cstring>
+#include <algorithm>
 #include <random>
 
 #include "daemon/outbound/credentials.h"
@@ -17,10 +16,13 @@ namespace {
 constexpr size_t kMaxStatusMessage = 16'384;
 constexpr uint64_t kOverhead = 2048;  // bytes a call costs besides its START's meta and messages
 
+constexpr uint64_t kForever =
+    uint64_t{10} * 365 * 24 * 3600 * 1'000'000;  // gRPC's arithmetic must not overflow
+
+bool is_deadline(uint64_t timeout_us) { return timeout_us != 0 && timeout_us <= kForever; }
+
 gpr_timespec deadline_after(uint64_t timeout_us) {
-  constexpr uint64_t kForever =
-      uint64_t{10} * 365 * 24 * 3600 * 1'000'000;  // gRPC's arithmetic must not overflow
-  if (timeout_us == 0 || timeout_us > kForever) return gpr_inf_future(GPR_CLOCK_MONOTONIC);
+  if (!is_deadline(timeout_us)) return gpr_inf_future(GPR_CLOCK_MONOTONIC);
   return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
                       gpr_time_from_micros(static_cast<int64_t>(timeout_us), GPR_TIMESPAN));
 }
@@ -90,6 +92,16 @@ void ClientCall::begin(const Start& meta, uint64_t cost) {
   }
   uint64_t timeout_us = meta.timeout_us();
   if (Status status = apply_policies(timeout_us); !status.ok()) return refuse(std::move(status));
+  if (channel_->token() != nullptr && metadata_.has("authorization")) {
+    return refuse({StatusCode::invalid_argument,
+                   "metadata key \"authorization\" can't be set on a channel that sends a token of "
+                   "its own; leave it out, or use a channel without token",
+                   legated::Origin::daemon,
+                   {}});
+  }
+  const bool hedged =
+      meta.shape() == Shape::unary && channel_->hedges_call(method(), meta.idempotent());
+  if (hedged) cost += (channel_->hedging().attempts - 1) * kOverhead;
   if (!session_->reserve(cost)) {
     return refuse({StatusCode::resource_exhausted,
                    "calls and messages held for this process would exceed ipc.memory_budget, " +
@@ -100,9 +112,24 @@ void ClientCall::begin(const Start& meta, uint64_t cost) {
   cost_ = cost;
   if (meta.compression() != legate::ipc::Compression::inherit)
     metadata_.add(GRPC_COMPRESSION_REQUEST_ALGORITHM_MD_KEY, name_of(meta.compression()));
-  call_ = grpc_channel_create_call(channel_->get(), nullptr, GRPC_PROPAGATE_DEFAULTS,
-                                   loop_.completions(), method_, nullptr,
-                                   deadline_after(timeout_us), nullptr);
+  if (hedged) return begin_hedged(timeout_us);
+  remote_.call = grpc_channel_create_call(channel_->get(), nullptr, GRPC_PROPAGATE_DEFAULTS,
+                                          loop_.completions(), method_, nullptr,
+                                          deadline_after(timeout_us), nullptr);
+  if (channel_->retries_calls()) tries_.emplace(remote_.call);
+}
+
+void ClientCall::begin_hedged(uint64_t timeout_us) {
+  core_.begin_whole();
+  if (is_deadline(timeout_us)) deadline_ = loop_.now() + std::chrono::microseconds(timeout_us);
+  hedged_ = std::make_unique<HedgedCall>(
+      loop_, *channel_,
+      HedgedCall::Request{.method = method_,
+                          .metadata = metadata_,
+                          .deadline = deadline_after(timeout_us),
+                          .deadline_time = deadline_,
+                          .wait_for_ready = wait_for_ready_},
+      static_cast<EndOfPass&>(*this));
 }
 
 Status ClientCall::apply_policies(uint64_t& timeout_us) {
@@ -147,10 +174,6 @@ Status ClientCall::set_limits(const Start& meta) {
 ClientCall::~ClientCall() {
   // The peer is gone: nothing is known of the server.
   end_admission({StatusCode::cancelled, "", legated::Origin::app, {}});
-  if (call_ != nullptr) grpc_call_unref(call_);
-  if (received_ != nullptr) grpc_byte_buffer_destroy(received_);
-  grpc_slice_unref(details_);
-  gpr_free(const_cast<char*>(error_));
   grpc_slice_unref(method_);
   if (channel_ != nullptr) --channel_->calls;
 }
@@ -158,6 +181,12 @@ ClientCall::~ClientCall() {
 const char* ClientCall::state() const {
   if (core_.status_known()) return "ending";
   return core_.started() ? "open" : "starting";
+}
+
+uint32_t ClientCall::attempts() const {
+  if (!core_.started()) return 0;
+  if (hedged_ != nullptr) return hedged_->attempts();
+  return tries_ ? std::max(tries_->count(), 1U) : 1;
 }
 
 void ClientCall::refuse(Status status) {
@@ -234,16 +263,14 @@ void ClientCall::on_session_lost() {
 // ---- gRPC --------------------------------------------------------------------------------------
 
 void ClientCall::run() {
+  if (hedged_ != nullptr) follow_hedges();
   const OutgoingWork work = core_.take_work(session_ != nullptr && session_->may_receive(*this));
-  if (work.cancel) grpc_call_cancel(call_, nullptr);
+  if (work.cancel) hedged_ != nullptr ? hedged_->cancel() : remote_.cancel();
   if (work.unary) start_unary();
   if (work.sends()) start_sends(work);
-  if (work.receive_message) {
-    Batch batch;
-    batch.add(GRPC_OP_RECV_MESSAGE).data.recv_message.recv_message = &received_;
-    batch.start(call_, received_done_);
-  }
-  if (core_.finished()) return owner_.on_call_finished(*this);  // destroys this
+  if (work.receive_message) remote_.start_receive(received_done_);
+  const bool idle = hedged_ == nullptr || hedged_->idle();
+  if (core_.finished() && idle) return owner_.on_call_finished(*this);  // destroys this
   if (session_ != nullptr && ready(UINT32_MAX) != Ready::nothing) session_->notify(*this);
 }
 
@@ -251,10 +278,7 @@ void ClientCall::add_initial_metadata(Batch& batch) {
   grpc_op& op = batch.add(GRPC_OP_SEND_INITIAL_METADATA);
   op.data.send_initial_metadata.metadata = metadata_.data();
   op.data.send_initial_metadata.count = metadata_.size();
-  if (wait_for_ready_) {
-    op.flags =
-        GRPC_INITIAL_METADATA_WAIT_FOR_READY | GRPC_INITIAL_METADATA_WAIT_FOR_READY_EXPLICITLY_SET;
-  }
+  op.flags = initial_flags(wait_for_ready_);
 }
 
 void ClientCall::add_message(Batch& batch) {
@@ -264,42 +288,46 @@ void ClientCall::add_message(Batch& batch) {
 }
 
 void ClientCall::start_unary() {
-  Batch batch;
-  add_initial_metadata(batch);
-  add_message(batch);
-  batch.add(GRPC_OP_SEND_CLOSE_FROM_CLIENT);
-  batch.add(GRPC_OP_RECV_INITIAL_METADATA).data.recv_initial_metadata.recv_initial_metadata =
-      headers_.array();
-  batch.add(GRPC_OP_RECV_MESSAGE).data.recv_message.recv_message = &received_;
-  batch.start(call_, unary_done_);
+  if (hedged_ != nullptr) {
+    hedged_->start(messages_.oldest(), messages_.oldest_flags());
+  } else {
+    remote_.start_unary({.metadata = metadata_.data(),
+                         .metadata_count = metadata_.size(),
+                         .message = messages_.oldest(),
+                         .message_flags = messages_.oldest_flags(),
+                         .wait_for_ready = wait_for_ready_},
+                        unary_done_, status_done_);
+  }
   messages_.sent();
-  // Not in the same batch: a second answer message would keep it, and the call, open for ever.
-  start_status();
 }
 
-void ClientCall::start_status() {
-  Batch batch;
-  grpc_op& status = batch.add(GRPC_OP_RECV_STATUS_ON_CLIENT);
-  status.data.recv_status_on_client.trailing_metadata = trailers_.array();
-  status.data.recv_status_on_client.status = &code_;
-  status.data.recv_status_on_client.status_details = &details_;
-  status.data.recv_status_on_client.error_string = &error_;
-  batch.start(call_, status_done_);
+void ClientCall::follow_hedges() {
+  if (!core_.started() && loop_.now() >= deadline_) {
+    core_.refuse({StatusCode::deadline_exceeded,
+                  "the deadline passed before the whole request had come",
+                  legated::Origin::daemon,
+                  {}});
+  }
+  const auto hedge = hedged_->take_answer(remote_);
+  if (!hedge) return;
+  if (*hedge) ++channel_->hedges_won;
+  on_unary(true);
+  core_.on_status(remote_status());
 }
 
 void ClientCall::start_sends(const OutgoingWork& work) {
   if (work.start) {
     Batch headers;
     headers.add(GRPC_OP_RECV_INITIAL_METADATA).data.recv_initial_metadata.recv_initial_metadata =
-        headers_.array();
-    headers.start(call_, headers_done_);
-    start_status();
+        remote_.headers.array();
+    headers.start(remote_.call, headers_done_);
+    remote_.start_status(status_done_);
   }
   Batch sends;
   if (work.start) add_initial_metadata(sends);
   if (work.send_message) add_message(sends);
   if (work.half_close) sends.add(GRPC_OP_SEND_CLOSE_FROM_CLIENT);
-  sends.start(call_, sent_);
+  sends.start(remote_.call, sent_);
   if (work.send_message) messages_.sent();
 }
 
@@ -313,8 +341,8 @@ void ClientCall::on_sent(bool ok) {
 }
 
 void ClientCall::on_headers(bool) {
-  const Status fit = headers_.limit(channel_->max_metadata(), "the server's headers");
-  core_.on_headers(headers_.empty());
+  const Status fit = remote_.headers.limit(channel_->max_metadata(), "the server's headers");
+  core_.on_headers(remote_.headers.empty());
   if (!fit.ok()) core_.refuse_answer(fit);
   loop_.queue_pump(*this);
 }
@@ -322,8 +350,8 @@ void ClientCall::on_headers(bool) {
 template <class Tell>
 void ClientCall::take_answer(Tell tell) {
   std::shared_ptr<ReceivedMessage> message;
-  const bool came = received_ != nullptr;
-  if (came) message = ReceivedMessage::take(std::exchange(received_, nullptr));
+  const bool came = remote_.received != nullptr;
+  if (came) message = ReceivedMessage::take(std::exchange(remote_.received, nullptr));
   const size_t waiting = core_.messages_waiting();
   tell(message ? std::optional(message->length()) : std::nullopt);
   if (came && message == nullptr) {
@@ -352,8 +380,8 @@ void ClientCall::on_received(bool) {
 }
 
 bool ClientCall::from_server() const {
-  return error_ != nullptr &&
-         std::string_view(error_).find("Error received from peer") != std::string_view::npos;
+  return remote_.error != nullptr &&
+         std::string_view(remote_.error).find("Error received from peer") != std::string_view::npos;
 }
 
 std::string ClientCall::explained(std::string message) const {
@@ -369,27 +397,23 @@ std::string ClientCall::explained(std::string message) const {
 }
 
 Status ClientCall::remote_status() {
-  if (Status fit = trailers_.limit(channel_->max_metadata(), "the server's trailers"); !fit.ok())
+  if (Status fit = remote_.trailers.limit(channel_->max_metadata(), "the server's trailers"); !fit.ok())
     return fit;
-  if (GRPC_SLICE_LENGTH(details_) > kMaxStatusMessage) {
+  if (GRPC_SLICE_LENGTH(remote_.details) > kMaxStatusMessage) {
     return {StatusCode::resource_exhausted,
             "the server's status message exceeds " + std::to_string(kMaxStatusMessage) + " bytes",
             legated::Origin::remote,
             {}};
   }
-  // gRPC passes on any number, and the enum can't be read when it holds one it does not have.
-  uint32_t code;
-  static_assert(sizeof code == sizeof code_);
-  std::memcpy(&code, &code_, sizeof code);
-  std::string message(text_of(details_));
+  const uint32_t code = remote_.code();
+  std::string message(text_of(remote_.details));
+  if (channel_->token() != nullptr && is_token_failure(message))
+    return {StatusCode::unavailable, token_failure(message), legated::Origin::daemon, {}};
   if (code != 0) message = explained(std::move(message));
   Status status = status_from_wire(code, std::move(message), legated::Origin::remote);
   if (!status.ok()) {
-    for (size_t i = 0; i < trailers_.array()->count; ++i) {
-      const grpc_metadata& element = trailers_.array()->metadata[i];
-      if (text_of(element.key) == "grpc-status-details-bin")
-        status.details = std::string(text_of(element.value));
-    }
+    if (const grpc_slice* const details = remote_.trailer("grpc-status-details-bin"))
+      status.details = std::string(text_of(*details));
   }
   return status;
 }
@@ -401,8 +425,8 @@ void ClientCall::on_status(bool) {
 
 void ClientCall::on_unary(bool) {
   if (session_ != nullptr) messages_.on_batch_done(*session_);
-  const Status fit = headers_.limit(channel_->max_metadata(), "the server's headers");
-  take_answer([this](std::optional<uint32_t> length) { core_.on_unary(headers_.empty(), length); });
+  const Status fit = remote_.headers.limit(channel_->max_metadata(), "the server's headers");
+  take_answer([this](std::optional<uint32_t> length) { core_.on_unary(remote_.headers.empty(), length); });
   if (!fit.ok()) core_.refuse_answer(fit);
 }
 
@@ -420,7 +444,7 @@ void ClientCall::write_frame(Session& session) {
   switch (core_.next_frame(session.connection_credit())) {
     case OutgoingCall::Frame::headers: {
       auto& fbb = session.builder();
-      const auto metadata = headers_.build(fbb);
+      const auto metadata = remote_.headers.build(fbb);
       fbb.Finish(CreateHeaders(fbb, metadata));
       session.output().frame({.call_id = raw(id_), .type = FrameType::headers}, &fbb);
       core_.on_headers_written();
@@ -449,14 +473,15 @@ void ClientCall::write_frame(Session& session) {
 void ClientCall::write_status(Session& session) {
   const Status& status = core_.status();
   auto& fbb = session.builder();
-  const auto trailers = status.origin == legated::Origin::remote ? trailers_.build(fbb) : 0;
+  const auto trailers = status.origin == legated::Origin::remote ? remote_.trailers.build(fbb) : 0;
   const auto elapsed = std::chrono::duration_cast<std::chrono::microseconds>(loop_.now() - since_);
-  build_status(fbb, status, trailers, static_cast<uint64_t>(elapsed.count()));
+  build_status(fbb, status, trailers, static_cast<uint64_t>(elapsed.count()), attempts());
   session.output().frame({.call_id = raw(id_), .type = FrameType::status}, &fbb);
   core_.on_status_written();
   end_admission(status);
   if (channel_ != nullptr) {
     ++channel_->ended;
+    if (tries_) channel_->retries += std::max(attempts(), 1U) - 1;
     if (!status.ok()) {
       ++channel_->failed;
       channel_->last_error = std::string(name(status.code)) + ": " + status.message.substr(0, 500);

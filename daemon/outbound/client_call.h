@@ -14,7 +14,10 @@
 #include "daemon/grpc/operation.h"
 #include "daemon/grpc/peer_messages.h"
 #include "daemon/ipc/session.h"
+#include "daemon/outbound/attempts.h"
 #include "daemon/outbound/channels.h"
+#include "daemon/outbound/hedged_call.h"
+#include "daemon/outbound/remote_leg.h"
 
 namespace legated {
 
@@ -48,6 +51,9 @@ class ClientCall final : public SessionCall, private EndOfPass {
   const Channel* channel() const { return channel_.get(); }
   Loop::Time since() const { return since_; }
   const char* state() const;
+  /// Times the call was sent off: 0 as long as gRPC has not got it, 1 from then on, and more when
+  /// it was tried again.
+  uint32_t attempts() const;
 
  private:
   Ready ready(uint32_t connection_credit) const override;
@@ -58,6 +64,7 @@ class ClientCall final : public SessionCall, private EndOfPass {
   void run() override;  // pump
 
   void begin(const legate::ipc::Start& meta, uint64_t cost);
+  void begin_hedged(uint64_t timeout_us);
   [[nodiscard]] Status apply_policies(uint64_t& timeout_us);
   void end_admission(const Status& status);
   [[nodiscard]] Status set_limits(const legate::ipc::Start& meta);
@@ -66,6 +73,7 @@ class ClientCall final : public SessionCall, private EndOfPass {
   void return_credit();
   void start_sends(const OutgoingWork& work);
   void start_unary();
+  void follow_hedges();
   void add_initial_metadata(Batch& batch);
   void add_message(Batch& batch);
   void write_status(Session& session);
@@ -74,7 +82,6 @@ class ClientCall final : public SessionCall, private EndOfPass {
   void on_received(bool ok);
   void on_status(bool ok);
   void on_unary(bool ok);
-  void start_status();
   template <class Tell>
   void take_answer(Tell tell);
   Status remote_status();
@@ -95,19 +102,16 @@ class ClientCall final : public SessionCall, private EndOfPass {
   MessageLimit receive_limit_{};
   AdmissionId admission_{};  // 0: no policy has to be told of the end
   uint64_t cost_ = 0;  // of the session's memory budget, besides messages
-  grpc_call* call_ = nullptr;
+  std::optional<Attempts> tries_;       // when gRPC may make more than one
+  std::unique_ptr<HedgedCall> hedged_;  // when legated may; `remote_` is then that of its answer
+  Loop::Time deadline_ = Loop::Time::max();
 
   // To gRPC
   SendMetadata metadata_;
   PeerMessages messages_;
   // From gRPC
-  ReceivedMetadata headers_;
-  ReceivedMetadata trailers_;
-  grpc_byte_buffer* received_ = nullptr;
+  RemoteLeg remote_;
   std::shared_ptr<ReceivedMessage> message_;  // on its way to the peer
-  grpc_status_code code_ = GRPC_STATUS_OK;
-  grpc_slice details_ = grpc_empty_slice();
-  const char* error_ = nullptr;  // gRPC's own account of a status that is not OK
 
   Operation<ClientCall, &ClientCall::on_sent> sent_{*this};
   Operation<ClientCall, &ClientCall::on_headers> headers_done_{*this};

@@ -19,7 +19,7 @@ class Outbound final : private ClientCallOwner {
   /// `on_change` is called when a call has ended. Throws ConfigError when a channel of the configuration
   /// can't be made.
   Outbound(Loop& loop, const Config& config, std::function<void()> on_change)
-      : loop_(loop), config_(config), on_change_(std::move(on_change)), channels_(config) {}
+      : loop_(loop), config_(config), on_change_(std::move(on_change)), channels_(loop, config) {}
 
   /// OPEN_CHANNEL, CLOSE_CHANNEL, CONNECT or START.
   void on_request(Session& session, const legate::ipc::Frame& frame);
