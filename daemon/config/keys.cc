@@ -334,14 +334,27 @@ std::vector<Key> make_keys() {
             Field{&C::outbound, &C::Outbound::max_attempts}, 1, kMaxAttempts),
 
       count({"inbound", "queue",
-             "Calls waiting per server for a worker. Beyond it a caller does better elsewhere."},
+             "Calls waiting per pool for a worker. Beyond it a caller does better elsewhere."},
             inbound(&C::Inbound::queue), 0, 1'000'000),
+      duration({"inbound", "overload",
+                "The newest of a pool's waiting calls go first while the oldest has waited longer. "
+                "0: never."},
+               inbound(&C::Inbound::overload), 0ms, milliseconds(1h)),
       size({"inbound", "queue_memory",
             "Message bytes held per server for calls that no worker has accepted."},
            inbound(&C::Inbound::queue_memory), kMiB, 64 * kGiB),
       duration({"inbound", "hold",
                 "How long calls wait while a server has no worker: a service restarts in seconds."},
                inbound(&C::Inbound::hold), 0ms, milliseconds(1h)),
+      duration({"inbound", "suspect",
+                "A worker that leaves a cancelled call unanswered for so long gets no more until it "
+                "has answered. 0: gets them all the same."},
+               inbound(&C::Inbound::suspect), 0ms, milliseconds(1h)),
+      count({"inbound", "recycle_calls",
+             "Calls after which a worker is advised to be replaced. 0: never."},
+            inbound(&C::Inbound::recycle_calls), 0, 1'000'000'000'000),
+      duration({"inbound", "recycle_age", "Age of a worker likewise. 0: never."},
+               inbound(&C::Inbound::recycle_age), 0ms, milliseconds(24h * 365)),
       count({"inbound", "max_concurrent_streams", "Calls one gRPC connection may have open."},
             inbound(&C::Inbound::max_concurrent_streams), 1, 1'000'000),
 

@@ -83,6 +83,13 @@ void SendMetadata::clear() {
   elements_.clear();
 }
 
+std::optional<std::string_view> ReceivedMetadata::find(std::string_view key) const {
+  for (size_t i = 0; i < array_.count; ++i) {
+    if (text_of(array_.metadata[i].key) == key) return text_of(array_.metadata[i].value);
+  }
+  return std::nullopt;
+}
+
 Status ReceivedMetadata::limit(uint32_t max_bytes, std::string_view what) {
   uint64_t bytes = 0;
   size_t entries = 0;

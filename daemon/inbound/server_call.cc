@@ -226,7 +226,7 @@ void ServerCall::leave_worker() {
   session->release(std::exchange(held_bytes_, 0));
   // The answer may wait for a slow client long after its worker is done: its memory stays reserved.
   session->remove_call(call_id_, *this);
-  owner_.on_slot_free(lease_);
+  owner_.on_slot_free(*this, lease_);
 }
 
 void ServerCall::return_credit() {
