@@ -182,7 +182,8 @@ Listening Connection::listen(const std::string& address) {
           .shared = request->shared};
 }
 
-Lease Connection::register_methods(ServerId server, Handlers handlers, uint32_t slots) {
+Lease Connection::register_methods(ServerId server, Handlers handlers, uint32_t slots,
+                                   const LeaseOptions& options) {
   std::vector<std::string> patterns;
   for (const auto& [pattern, handler] : handlers) patterns.push_back(pattern);
   HandlerPool* pool = nullptr;
@@ -192,12 +193,14 @@ Lease Connection::register_methods(ServerId server, Handlers handlers, uint32_t 
     pool = pools_.back().get();
   }
   return register_methods(server, patterns, slots,
-                          [pool](std::shared_ptr<ServerCall> call) { pool->run(std::move(call)); });
+                          [pool](std::shared_ptr<ServerCall> call) { pool->run(std::move(call)); },
+                          options);
 }
 
 Lease Connection::register_methods(ServerId server, const std::vector<std::string>& patterns,
                                    uint32_t slots,
-                                   std::function<void(std::shared_ptr<ServerCall>)> dispatched) {
+                                   std::function<void(std::shared_ptr<ServerCall>)> dispatched,
+                                   const LeaseOptions& options) {
   Lock lock = session_->lock();
   const auto [id, request] = session_->new_request(FrameType::register_methods);
   if (!request->status) {
@@ -207,7 +210,7 @@ Lease Connection::register_methods(ServerId server, const std::vector<std::strin
         dispatched(std::make_shared<ServerCall>(std::move(session), std::move(stream)));
       }
     });
-    encode_register(session_->builder(), server, patterns, slots);
+    encode_register(session_->builder(), server, patterns, slots, options);
     session_->add({.call_id = id, .type = FrameType::register_methods}, /*with_meta=*/true);
     session_->flush(lock);
   }
@@ -263,6 +266,18 @@ Answer Connection::query(const std::string& what) {
   if (auto json = call.read()) answer.json = std::move(*json);
   answer.status = call.finish();
   return answer;
+}
+
+std::shared_ptr<Call> Connection::command(const Command& command) {
+  Lock lock = session_->lock();
+  const auto stream = session_->new_stream(Stream::Kind::query);
+  auto call = std::make_shared<Call>(session_, stream);
+  if (stream->status) return call;
+  encode_command(session_->builder(), command);
+  session_->add({.call_id = stream->id, .type = FrameType::command}, /*with_meta=*/true);
+  stream->half_close = stream->half_closed = true;  // nothing follows
+  session_->flush(lock);
+  return call;
 }
 
 }  // namespace legate::client

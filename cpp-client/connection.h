@@ -114,11 +114,13 @@ class Connection {
   Listening listen(const std::string& address);
   /// Calls whose method matches a pattern of `handlers` are served by it, `slots` at once, on threads
   /// of the connection.
-  Lease register_methods(ServerId server, Handlers handlers, uint32_t slots);
+  Lease register_methods(ServerId server, Handlers handlers, uint32_t slots,
+                         const LeaseOptions& options = {});
   /// Dispatches go to `dispatched`, on the reader thread. It or whoever it hands the call to decides
   /// whether to accept, reject, answer or hold it.
   Lease register_methods(ServerId server, const std::vector<std::string>& patterns, uint32_t slots,
-                         std::function<void(std::shared_ptr<ServerCall>)> dispatched);
+                         std::function<void(std::shared_ptr<ServerCall>)> dispatched,
+                         const LeaseOptions& options = {});
   Status serve(ServerId server);
   /// No more dispatches; those running go on.
   Status unregister(LeaseId lease);
@@ -129,6 +131,9 @@ class Connection {
 
   /// "status", "channels", "calls" or "workers".
   Answer query(const std::string& what);
+  /// COMMAND, a call whose messages tell of its progress in JSON and whose status comes when it is
+  /// done. Cancelling it ends the waiting alone. Does not wait.
+  std::shared_ptr<Call> command(const Command& command);
 
  private:
   explicit Connection(std::shared_ptr<Session> session);

@@ -170,10 +170,21 @@ void encode_listen(Builder& builder, const std::string& address) {
 }
 
 void encode_register(Builder& builder, ServerId server, const std::vector<std::string>& methods,
-                     uint32_t slots) {
+                     uint32_t slots, const LeaseOptions& options) {
   builder.Clear();
   const auto offset = builder.CreateVectorOfStrings(methods);
-  builder.Finish(ipc::CreateRegister(builder, server.value, offset, slots));
+  flatbuffers::Offset<flatbuffers::String> generation;
+  if (!options.generation.empty()) generation = builder.CreateString(options.generation);
+  builder.Finish(ipc::CreateRegister(builder, server.value, offset, slots, options.weight,
+                                     generation, options.share));
+}
+
+void encode_command(Builder& builder, const Command& command) {
+  builder.Clear();
+  const auto what = builder.CreateString(command.what);
+  flatbuffers::Offset<flatbuffers::String> server;
+  if (!command.server.empty()) server = builder.CreateString(command.server);
+  builder.Finish(ipc::CreateCommand(builder, what, command.session, command.call, server));
 }
 
 void encode_query(Builder& builder, const std::string& what) {

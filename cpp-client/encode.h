@@ -13,6 +13,8 @@ using Entries = flatbuffers::Vector<flatbuffers::Offset<ipc::Entry>>;
 
 struct CallOptions;
 struct ChannelOptions;
+struct Command;
+struct LeaseOptions;
 struct Options;
 
 void encode_hello(Builder& builder, const Options& options);
@@ -25,7 +27,8 @@ void encode_open_channel(Builder& builder, const std::string& target,
                          const ChannelOptions& options);
 void encode_listen(Builder& builder, const std::string& address);
 void encode_register(Builder& builder, ServerId server, const std::vector<std::string>& methods,
-                     uint32_t slots);
+                     uint32_t slots, const LeaseOptions& options);
+void encode_command(Builder& builder, const Command& command);
 void encode_query(Builder& builder, const std::string& what);
 
 /// Whether the receiver may verify the finished table: neither too long nor of too many tables.

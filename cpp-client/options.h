@@ -24,6 +24,13 @@ struct Options {
   std::function<void(const Event&)> on_event{};
 };
 
+/// For Connection::register_methods; see Register in legate.fbs.
+struct LeaseOptions {
+  uint16_t weight = 100;
+  std::string generation{};
+  uint16_t share = 100;
+};
+
 using ipc::Compression;
 
 /// TLS toward the remote side, all in PEM text; see Tls in legate.fbs.
@@ -96,6 +103,14 @@ struct CallOptions {
   uint32_t max_send_message = 0;  // bytes; 0: the channel's
   uint32_t max_receive_message = 0;
   bool idempotent = false;  // the channel may hedge it
+};
+
+/// What COMMAND asks for; see Command in legate.fbs.
+struct Command {
+  std::string what{};    // "cancel", "drain-worker", "drain-server", "drain"
+  uint32_t session = 0;  // cancel, drain-worker
+  uint32_t call = 0;     // cancel
+  std::string server{};  // drain-server
 };
 
 }  // namespace legate::client

@@ -143,6 +143,7 @@ class Session {
   std::optional<Violation> handle_window(const ipc::Frame& frame);
   std::optional<Violation> handle_success(const ipc::Frame& frame);
   std::optional<Violation> handle_channel_state(const ipc::Frame& frame);
+  std::optional<Violation> handle_retire(const ipc::Frame& frame);
   void handle_goaway(const ipc::Goaway& goaway);
   std::optional<Violation> find(const ipc::Header& header, Found& found) const;
   std::optional<Violation> receive_payload(const ipc::Frame& frame);

@@ -40,6 +40,7 @@ std::optional<Violation> Session::handle(const ipc::Frame& frame) {
     case FrameType::listening:
     case FrameType::lease: return handle_success(frame);
     case FrameType::channel_state: return handle_channel_state(frame);
+    case FrameType::retire: return handle_retire(frame);
     default:
       if (is_known(header.type)) return unexpected(header, "the daemon may not send it now");
       outbox_.add({.call_id = header.call_id,
@@ -234,6 +235,20 @@ std::optional<Violation> Session::handle_channel_state(const ipc::Frame& frame) 
     return unexpected(frame.header, "no open channel has that id");
   request->state = static_cast<ipc::ConnectivityState>(frame.header.aux);
   tell({.kind = Event::Kind::channel_state, .id = id, .state = request->state});
+  return std::nullopt;
+}
+
+std::optional<Violation> Session::handle_retire(const ipc::Frame& frame) {
+  const uint32_t id = frame.header.call_id;
+  const auto request = find_request(id);
+  if (request == nullptr && ours(id) && id < next_id_) return std::nullopt;  // unregistered meanwhile
+  if (request == nullptr || request->type != FrameType::register_methods || !request->status)
+    return unexpected(frame.header, "no lease has that id");
+  const auto& retire = frame.as<ipc::Retire>();
+  tell({.kind = Event::Kind::retire,
+        .message = std::string(ipc::view(retire.message())),
+        .id = id,
+        .reason = retire.reason()});
   return std::nullopt;
 }
 

@@ -107,6 +107,7 @@ struct Event {
     lost,          // the connection is over, for whatever reason; sent once
     object_ended,  // a channel, server or lease ended; `id` says which
     channel_state, // a watched channel changed; `id` says which, `state` to what
+    retire,        // a lease should leave; `id` says which, `reason` why
     unsupported,   // the daemon does not know a frame type that was sent
   };
   Kind kind{};
@@ -114,6 +115,7 @@ struct Event {
   uint32_t id = 0;
   std::chrono::milliseconds grace{0};
   ipc::ConnectivityState state{};
+  ipc::RetireReason reason{};
 };
 
 }  // namespace legate::client

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "cpp-client/handler_pool.h"
+#include "cpp-client/options.h"
 
 namespace legate::client {
 
@@ -14,11 +15,13 @@ struct WorkerOptions {
   std::string socket{};     // path of the daemon's
   std::string address{};    // to listen on, such as 127.0.0.1:0
   uint32_t slots = 8;       // calls served at once
+  LeaseOptions lease{};     // generation and share
   bool print_port = false;  // "listening PORT" to the standard output once calls are served
   std::chrono::milliseconds grace{10'000};  // for handlers that run when it is time to leave
 };
 
-/// Serves until SIGTERM or SIGINT; then takes no more calls, waits for those that run and returns 0.
+/// Serves until SIGTERM, SIGINT, or until legated tells it to retire (not as a suspect: a hanging
+/// handler may come back); then takes no more calls, waits for those that run and returns 0.
 /// Returns 1, with the reason on the standard error, when it can't begin or the daemon goes away.
 /// Call it from main() before any other thread runs: it blocks those signals.
 int run_worker(const WorkerOptions& options, Handlers handlers);

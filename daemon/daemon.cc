@@ -39,6 +39,11 @@ Daemon::Daemon(const Config& config)
       listener_(loop_, [this](int fd) { on_accept(fd); }),
       inbound_(loop_, config, [this] { go_on_with_shutdown(); }),
       outbound_(loop_, config, [this] { go_on_with_shutdown(); }),
+      commands_(
+          loop_, inbound_, outbound_, [this](SessionId id) { return sessions_.contains(id); },
+          [this] {
+            if (state_ == State::running) begin_shutdown("COMMAND drain");
+          }),
       started_(loop_.now()),
       grace_(loop_, [this] { on_grace_over(); }) {
   inbound_.start();
@@ -112,6 +117,7 @@ void Daemon::on_peer_leaving(Session& session) { inbound_.on_peer_leaving(sessio
 void Daemon::on_request(Session& session, const Frame& frame) {
   switch (frame.header.type) {
     case FrameType::query: return on_query(session, frame);
+    case FrameType::command: return commands_.on_command(session, frame);
     case FrameType::start:
     case FrameType::open_channel:
     case FrameType::close_channel:
@@ -149,8 +155,10 @@ void Daemon::on_query(Session& session, const Frame& frame) {
                                Origin::daemon,
                                {}});
   }
-  auto made = std::make_unique<QueryAnswer>(loop_, session, id, std::move(answer),
-                                            [this](QueryAnswer& done) { queries_.erase(&done); });
+  auto made = std::make_unique<JsonAnswer>(loop_, session, id,
+                                           [this](JsonAnswer& done) { queries_.erase(&done); });
+  made->say(std::move(answer));
+  made->finish({});
   queries_[made.get()] = std::move(made);
 }
 
@@ -199,10 +207,21 @@ void Daemon::on_grace_over() {
   // What is left waits for a peer that takes nothing.
   grace_.cancel();
   inbound_.disconnect_clients();
+  end_commands();
   for (const auto& [id, session] : sessions_) session->close("legated is shutting down");
 }
 
+void Daemon::end_commands() {
+  if (!grace_is_over_) return commands_.finish({});
+  commands_.finish({StatusCode::deadline_exceeded,
+                    "shutdown.grace, " + std::to_string(config_.shutdown.grace.count()) +
+                        " ms, was over before the last call; what was left ended UNAVAILABLE",
+                    Origin::daemon,
+                    {}});
+}
+
 void Daemon::go_on_with_shutdown() {
+  commands_.update();
   if (state_ == State::draining_inbound && inbound_.idle()) {
     state_ = State::draining_outbound;
     outbound_.drain();
@@ -213,6 +232,7 @@ void Daemon::go_on_with_shutdown() {
   }
   if (state_ == State::draining_outbound && outbound_.idle()) {
     state_ = State::stopped;
+    end_commands();
     for (const auto& [id, session] : sessions_) session->close("legated is shutting down");
   }
   if (state_ == State::stopped && sessions_.empty()) loop_.stop();

@@ -4,13 +4,14 @@
 //
 // Shutdown (SIGTERM): announced -> servers drain, their calls end -> final GOAWAY, outgoing calls
 // end -> gone. The grace bounds the whole of it: what is left then ends UNAVAILABLE. A second
-// SIGTERM ends the grace.
+// SIGTERM ends the grace. COMMAND drain is SIGTERM.
 
 #include <map>
 #include <memory>
 #include <string>
 
-#include "daemon/admin/query.h"
+#include "daemon/admin/answer.h"
+#include "daemon/admin/commands.h"
 #include "daemon/config/config.h"
 #include "daemon/inbound/inbound.h"
 #include "daemon/ipc/listener.h"
@@ -50,6 +51,7 @@ class Daemon final : private SessionHost {
 
   void begin_shutdown(const std::string& reason);
   void on_grace_over();
+  void end_commands();
   void go_on_with_shutdown();
 
   const Config& config_;
@@ -60,7 +62,8 @@ class Daemon final : private SessionHost {
   Inbound inbound_;
   Outbound outbound_;
   std::map<SessionId, std::unique_ptr<Session>> sessions_;
-  std::map<QueryAnswer*, std::unique_ptr<QueryAnswer>> queries_;
+  std::map<JsonAnswer*, std::unique_ptr<JsonAnswer>> queries_;
+  Commands commands_;
   size_t pending_hello_ = 0;
   uint32_t next_session_ = 1;
   State state_ = State::running;

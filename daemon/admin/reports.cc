@@ -86,6 +86,7 @@ std::string Daemon::status_json() const {
                  {"max_calls", config_.ipc.max_calls},
                  {"memory_budget", config_.ipc.memory_budget},
                  {"queue", config_.inbound.queue},
+                 {"overload_ms", config_.inbound.overload.count()},
                  {"queue_memory", config_.inbound.queue_memory}}},
                {"sessions", sessions}});
 }
@@ -155,19 +156,65 @@ std::string Daemon::calls_json() const {
   return dump({{"calls", calls}});
 }
 
+namespace {
+
+json leases_json(const Server& server, Loop::Time now) {
+  json leases = json::array();
+  for (const auto& [id, state] : server.dispatcher().leases()) {
+    const Leases::Lease& lease = server.leases().at(id);
+    const Registration& registered = state.registered;
+    leases.push_back({{"session", raw(lease.session->id())},
+                      {"name", lease.session->peer().name},
+                      {"methods", registered.patterns},
+                      {"generation", registered.generation},
+                      {"weight", registered.weight},
+                      {"slots", registered.slots},
+                      {"busy", state.busy},
+                      {"dispatched", state.dispatched},
+                      {"age_ms", milliseconds(now - lease.since)},
+                      {"state", state.draining  ? "draining"
+                                : state.suspect ? "suspect"
+                                : lease.advised ? "recycle"
+                                                : "serving"}});
+  }
+  return leases;
+}
+
+/// A row for each generation of each pool; what waits, waits for the whole pool.
+json pools_json(const Dispatcher& dispatcher, Loop::Time now) {
+  json rows = json::array();
+  for (const auto& [pool, oldest] : dispatcher.pools(now)) {
+    const auto add = [&, &pool = pool, &oldest = oldest](json row) {
+      row["queued"] = pool->waiting;
+      row["oldest_ms"] = milliseconds(oldest);
+      rows.push_back(std::move(row));
+    };
+    for (const Pool::Generation& generation : pool->generations()) {
+      uint64_t slots = 0;
+      uint64_t busy = 0;
+      for (const Pool::Member& member : pool->members()) {
+        if (member.generation != &generation) continue;
+        slots += member.lease->registered.slots;
+        busy += member.lease->busy;
+      }
+      add({{"pool", pool->pattern()},
+           {"generation", generation.label},
+           {"share", generation.share},
+           {"leases", generation.leases},
+           {"slots", slots},
+           {"busy", busy},
+           {"dispatched", generation.dispatched}});
+    }
+    if (pool->generations().empty()) add({{"pool", pool->pattern()}, {"leases", 0}});
+  }
+  return rows;
+}
+
+}  // namespace
+
 std::string Daemon::workers_json() const {
   json servers = json::array();
   for (const auto& server : inbound_.servers()) {
-    json leases = json::array();
-    for (const auto& [id, state] : server->dispatcher().leases()) {
-      const Session& session = *server->leases().at(id).session;
-      leases.push_back({{"session", raw(session.id())},
-                        {"name", session.peer().name},
-                        {"methods", state.patterns},
-                        {"slots", state.slots},
-                        {"busy", state.busy},
-                        {"dispatched", state.dispatched}});
-    }
     servers.push_back({{"name", server->name()},
                        {"address", server->address()},
                        {"addresses", server->port().addresses()},
@@ -180,7 +227,8 @@ std::string Daemon::workers_json() const {
                        {"holders", server->holders().size()},
                        {"queued", server->dispatcher().waiting()},
                        {"in_flight", server->calls()},
-                       {"leases", leases},
+                       {"leases", leases_json(*server, loop_.now())},
+                       {"pools", pools_json(server->dispatcher(), loop_.now())},
                        {"policies", report(server->policies(), loop_.now())}});
   }
   return dump({{"servers", servers}});

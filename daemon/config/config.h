@@ -97,13 +97,23 @@ struct Config {
 
   /// Calls that arrive at the daemon's gRPC ports.
   struct Inbound {
-    // Calls waiting per server for a free slot. Beyond it a caller does better to try elsewhere.
+    // Calls waiting per pool for a free slot. Beyond it a caller does better to try elsewhere.
     uint32_t queue = 1000;
+    // Wait of a pool's oldest call from which on the newest go first: callers that have waited that
+    // long are likely to give up, those who have just come are not. 0: the oldest go first always.
+    std::chrono::milliseconds overload = std::chrono::seconds(1);
     // Bytes of messages held per server for calls that no worker has accepted: 16 of the largest size.
     uint64_t queue_memory = 64 * 1024 * 1024;
     // A server without workers keeps its calls this long: the restart of a Lean service takes
     // seconds.
     std::chrono::milliseconds hold = std::chrono::seconds(10);
+    // A worker that has not answered a cancelled call by then gets no more calls until it has. Far
+    // above what a handler needs to notice. 0: it gets them all the same.
+    std::chrono::milliseconds suspect = std::chrono::seconds(30);
+    // Calls of a lease after which its worker is advised to be replaced, and its age in the same
+    // sense; each lease up to a tenth later. 0: never, since a sound program needs it not.
+    uint64_t recycle_calls = 0;
+    std::chrono::milliseconds recycle_age{0};
     // HTTP/2 streams per gRPC connection. Bounds what one remote client can open at once.
     uint32_t max_concurrent_streams = 1000;
     // gRPC connections per server. Far above what one machine's service has; bounds descriptors.

@@ -1,145 +1,199 @@
 #include "daemon/core/dispatcher.h"
 
 #include <algorithm>
+#include <array>
 #include <cassert>
+#include <utility>
 
 namespace legated {
 namespace {
 
-std::string service_pattern(std::string_view method) {
-  const size_t slash = method.rfind('/');
-  return slash == std::string_view::npos ? std::string{}
-                                         : std::string(method.substr(0, slash + 1)) + "*";
+std::string_view key_of(std::string_view pattern) {
+  return pattern.ends_with('*') ? pattern.substr(0, pattern.size() - 1) : pattern;
 }
 
 }  // namespace
 
-template <class Map>
-std::optional<std::string> Dispatcher::match(const Map& patterns, std::string_view method) {
-  if (patterns.contains(method)) return std::string(method);
-  if (std::string service = service_pattern(method); patterns.contains(service)) return service;
-  if (patterns.contains("*")) return "*";
-  return std::nullopt;
+uint64_t Dispatcher::sticky_hash(std::string_view value) {
+  uint64_t hash = 0xcbf29ce484222325U;  // FNV-1a
+  for (const char c : value) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3U;
+  return std::max<uint64_t>(hash, 1);
 }
 
-void Dispatcher::add_lease(LeaseId lease, const std::vector<std::string>& patterns,
-                           uint32_t slots) {
-  leases_[lease] = {.patterns = patterns, .slots = slots};
-  for (const std::string& pattern : patterns) {
-    departed_.erase(pattern);
-    auto& members = pools_[pattern].leases;
-    if (!contains(members, lease)) members.push_back(lease);
-  }
-  // What was held may have a worker now; what still matches nothing waits on for its hold time.
-  std::deque<DispatchId> held;
-  held.swap(held_);
-  for (const DispatchId call : held) {
-    const auto found = waiting_.find(call);
-    if (found == waiting_.end()) continue;
-    Waiting& waiting = found->second;
-    const auto pattern = match(pools_, waiting.method);
-    Pool* const pool = pattern ? &pools_.find(*pattern)->second : nullptr;
-    if (pool == nullptr || hopeless(*pool, waiting)) {
-      held_.push_back(call);
-      continue;
-    }
-    waiting.queue = *pattern;
-    if (waiting.returned) {
-      pool->queue.push_front(call);
-    } else {
-      pool->queue.push_back(call);
-    }
-  }
+// ---- Leases ------------------------------------------------------------------------------------
+
+void Dispatcher::add_lease(LeaseId lease, Registration registration) {
+  std::sort(registration.patterns.begin(), registration.patterns.end());
+  const auto twice = std::unique(registration.patterns.begin(), registration.patterns.end());
+  registration.patterns.erase(twice, registration.patterns.end());
+  LeaseState& state = leases_[lease];
+  state.id = lease;
+  state.registered = std::move(registration);
+  join_pools(state);
 }
 
 void Dispatcher::remove_lease(LeaseId lease, Time now) {
-  const auto state = leases_.find(lease);
-  if (state == leases_.end()) return;
-  const std::vector<std::string> patterns = std::move(state->second.patterns);
-  leases_.erase(state);
+  const auto found = leases_.find(lease);
+  if (found == leases_.end()) return;
+  if (found->second.active()) leave_pools(found->second, now);
+  leases_.erase(found);
+}
 
-  std::vector<DispatchId> homeless;
-  for (const std::string& pattern : patterns) {
-    const auto pool = pools_.find(pattern);
-    if (pool == pools_.end()) continue;
-    std::erase(pool->second.leases, lease);
-    if (!pool->second.leases.empty()) {
-      std::erase_if(pool->second.queue, [&](DispatchId call) {
-        Waiting& waiting = waiting_.find(call)->second;
-        if (!hopeless(pool->second, waiting)) return false;
-        waiting.queue.clear();
-        waiting.since = now;
-        held_.push_back(call);
-        return true;
-      });
+void Dispatcher::set_suspect(LeaseId lease, bool suspect, Time now) {
+  LeaseState& state = leases_.at(lease);
+  if (state.suspect == suspect) return;
+  if (state.active()) leave_pools(state, now);
+  state.suspect = suspect;
+  if (state.active()) join_pools(state);
+}
+
+void Dispatcher::drain_lease(LeaseId lease, Time now) {
+  LeaseState& state = leases_.at(lease);
+  if (state.active()) leave_pools(state, now);
+  state.draining = true;
+}
+
+void Dispatcher::join_pools(LeaseState& lease) {
+  ++active_leases_;
+  for (const std::string& pattern : lease.registered.patterns) {
+    Pool& pool = pools_.try_emplace(std::string(key_of(pattern)), pattern).first->second;
+    std::erase(departed_, &pool);
+    pool.join(lease);
+  }
+  place_held();
+}
+
+/// What was held may have a worker now; what still matches nothing waits on for its hold time.
+void Dispatcher::place_held() {
+  for (WaitingCall* call = held_.first(); call != nullptr;) {
+    WaitingCall* const behind = call->behind;
+    Pool* const pool = match(call->method).pool;
+    if (pool != nullptr && !pool->hopeless(*call)) {
+      held_.erase(*call);
+      enter(*call, *pool);
+    }
+    call = behind;
+  }
+}
+
+void Dispatcher::leave_pools(LeaseState& lease, Time now) {
+  --active_leases_;
+  std::vector<WaitingCall*> homeless;
+  for (const std::string& pattern : lease.registered.patterns) {
+    Pool& pool = pools_.find(key_of(pattern))->second;
+    const auto own = pool.leave(lease.id);
+    if (pool.members().empty()) {
+      const auto others = pool.take_all();
+      homeless.insert(homeless.end(), own.begin(), own.end());
+      homeless.insert(homeless.end(), others.begin(), others.end());
+      pool.departed = now;
+      departed_.push_back(&pool);
+      if (std::exchange(pool.in_turn, false)) std::erase(turns_, &pool);
       continue;
     }
-    homeless.insert(homeless.end(), pool->second.queue.begin(), pool->second.queue.end());
-    pools_.erase(pool);
-    departed_[pattern] = now;
+    for (WaitingCall* const call : own) {
+      if (pool.hopeless(*call)) {
+        hold(*call, &pool, now);
+      } else {
+        pool.enter(*call);
+      }
+    }
+    for (WaitingCall* const call : pool.take_hopeless()) hold(*call, &pool, now);
   }
-  for (const DispatchId call : homeless) {
-    const auto found = waiting_.find(call);
-    Waiting waiting = std::move(found->second);
-    waiting_.erase(found);
-    waiting.since = now;
-    waiting.rejected.clear();
-    waiting.returned = false;
-    place(call, std::move(waiting));  // held at the least: its pattern has just departed
+  for (WaitingCall* const call : homeless) {
+    call->rejected.clear();
+    const Match found = match(call->method);
+    if (found.pool != nullptr) {
+      enter(*call, *found.pool);
+    } else {
+      hold(*call, found.departed, now);
+    }
   }
 }
 
-bool Dispatcher::hopeless(const Pool& pool, const Waiting& waiting) {
-  return std::all_of(pool.leases.begin(), pool.leases.end(),
-                     [&](LeaseId lease) { return contains(waiting.rejected, lease); });
+// ---- Calls -------------------------------------------------------------------------------------
+
+Dispatcher::Match Dispatcher::match(std::string_view method) const {
+  const size_t slash = method.rfind('/');
+  const std::array<std::string_view, 3> keys = {
+      method, method.substr(0, slash == std::string_view::npos ? 0 : slash + 1), {}};
+  Match match;
+  for (const std::string_view key : keys) {
+    const auto found = pools_.find(key);
+    if (found == pools_.end()) continue;
+    if (!found->second.members().empty()) return {.pool = &found->second};
+    if (match.departed == nullptr) match.departed = &found->second;
+  }
+  return match;
 }
 
-Dispatcher::Enqueued Dispatcher::place(DispatchId call, Waiting waiting) {
-  bool in_front = false;
-  std::deque<DispatchId>* queue = &held_;
-  if (const auto pattern = match(pools_, waiting.method)) {
-    Pool& pool = pools_.find(*pattern)->second;
-    if (hopeless(pool, waiting)) return Enqueued::rejected_by_all;
-    waiting.queue = *pattern;
-    queue = &pool.queue;
-    in_front = waiting.returned;
-  } else if (!leases_.empty() && !match(departed_, waiting.method)) {
-    return Enqueued::unimplemented;
-  } else {
-    waiting.queue.clear();
+void Dispatcher::count_against(WaitingCall& call, Pool* pool) {
+  --(call.pool == nullptr ? poolless_ : call.pool->waiting);
+  call.pool = pool;
+  ++(call.pool == nullptr ? poolless_ : call.pool->waiting);
+}
+
+void Dispatcher::enter(WaitingCall& call, Pool& pool) {
+  count_against(call, &pool);
+  pool.enter(call);
+  if (std::exchange(pool.in_turn, true)) return;
+  turns_.push_back(&pool);
+}
+
+void Dispatcher::hold(WaitingCall& call, Pool* pool, Time now) {
+  count_against(call, pool);
+  call.since = now;
+  held_.push_back(call);
+}
+
+Dispatcher::Enqueued Dispatcher::place(const Call& call, std::vector<LeaseId> rejected,
+                                       bool returned, Time now) {
+  const Match found = match(call.method);
+  Pool* const pool = found.pool != nullptr ? found.pool : found.departed;
+  if (pool == nullptr && active_leases_ > 0) return Enqueued::unimplemented;
+  if (!returned && (pool == nullptr ? poolless_ : pool->waiting) >= limits_.queue) {
+    return Enqueued::queue_full;
   }
-  waiting_[call] = std::move(waiting);
-  if (in_front) {
-    queue->push_front(call);
+  WaitingCall& waiting = waiting_[call.id];
+  waiting = {.call = call.id,
+             .method = call.method,
+             .deadline = call.deadline,
+             .sticky = call.sticky,
+             .rejected = std::move(rejected),
+             .since = now,
+             .order = returned ? 0 : next_order_++};
+  ++poolless_;
+  if (found.pool == nullptr) {
+    hold(waiting, pool, now);
+  } else if (!returned || !pool->hopeless(waiting)) {
+    enter(waiting, *pool);
   } else {
-    queue->push_back(call);
+    --poolless_;
+    waiting_.erase(call.id);
+    return Enqueued::rejected_by_all;
   }
   return Enqueued::queued;
 }
 
-Dispatcher::Enqueued Dispatcher::enqueue(DispatchId call, std::string_view method, Time deadline,
+Dispatcher::Enqueued Dispatcher::enqueue(const Call& call, Time now) {
+  return place(call, {}, false, now);
+}
+
+Dispatcher::Enqueued Dispatcher::requeue(const Call& call, std::vector<LeaseId> rejected,
                                          Time now) {
-  if (waiting_.size() >= queue_limit_) return Enqueued::queue_full;
-  return place(call, {std::string(method), deadline, now, {}, false, {}});
-}
-
-Dispatcher::Enqueued Dispatcher::requeue(DispatchId call, std::string_view method, Time deadline,
-                                         std::vector<LeaseId> rejected, Time now) {
-  return place(call, {std::string(method), deadline, now, std::move(rejected), true, {}});
-}
-
-bool Dispatcher::contains(const std::vector<LeaseId>& leases, LeaseId lease) {
-  return std::find(leases.begin(), leases.end(), lease) != leases.end();
+  return place(call, std::move(rejected), true, now);
 }
 
 void Dispatcher::remove(DispatchId call) {
   const auto found = waiting_.find(call);
   if (found == waiting_.end()) return;
-  if (found->second.queue.empty()) {
-    std::erase(held_, call);
-  } else if (const auto pool = pools_.find(found->second.queue); pool != pools_.end()) {
-    std::erase(pool->second.queue, call);
+  WaitingCall& waiting = found->second;
+  if (waiting.line == &held_) {
+    held_.erase(waiting);
+  } else if (waiting.pool != nullptr) {
+    waiting.pool->withdraw(waiting);
   }
+  --(waiting.pool == nullptr ? poolless_ : waiting.pool->waiting);
   waiting_.erase(found);
 }
 
@@ -151,69 +205,81 @@ void Dispatcher::release(LeaseId lease, Time now) {
   found->second.idle_since = now;
 }
 
-std::optional<Dispatcher::Offer> Dispatcher::take_from(Pool& pool, Time now) {
-  for (auto position = pool.queue.begin(); position != pool.queue.end(); ++position) {
-    const auto call = waiting_.find(*position);
-    // Past its deadline: gRPC is about to say so, and no worker shall see it.
-    if (call->second.deadline <= now) continue;
-    const std::vector<LeaseId>& rejected = call->second.rejected;
-    std::map<LeaseId, LeaseState>::iterator best = leases_.end();
-    bool any_free = false;
-    for (const LeaseId id : pool.leases) {
-      const auto lease = leases_.find(id);
-      const uint32_t free = lease->second.slots - lease->second.busy;
-      if (free == 0) continue;
-      any_free = true;
-      if (contains(rejected, id)) continue;
-      const uint32_t best_free = best == leases_.end() ? 0 : best->second.slots - best->second.busy;
-      if (free > best_free ||
-          (free == best_free && lease->second.idle_since < best->second.idle_since))
-        best = lease;
+std::optional<Dispatcher::Offer> Dispatcher::next(Time now) {
+  for (size_t tried = 0; tried < turns_.size();) {
+    Pool& pool = *turns_[tried];
+    const Pool::Choice choice = pool.next(now, limits_.overload);
+    if (choice.call == nullptr && !pool.idle()) {
+      ++tried;
+      continue;
     }
-    if (!any_free) return std::nullopt;
-    if (best == leases_.end()) continue;  // only leases that gave it back are free
-    const Offer offer{*position, best->first};
-    ++best->second.busy;
-    ++best->second.dispatched;
-    pool.queue.erase(position);
-    waiting_.erase(call);
+    turns_.erase(turns_.begin() + static_cast<std::ptrdiff_t>(tried));
+    pool.in_turn = false;
+    if (choice.call == nullptr) continue;
+    pool.hand_out(choice);
+    const LeaseState& lease = *choice.member->lease;
+    const Offer offer{choice.call->call, lease.id, lease.dispatched};
+    --pool.waiting;
+    waiting_.erase(offer.call);
+    if (!pool.idle()) {
+      pool.in_turn = true;
+      turns_.push_back(&pool);
+    }
     return offer;
   }
   return std::nullopt;
 }
 
-std::optional<Dispatcher::Offer> Dispatcher::next(Time now) {
-  if (paused_ || waiting_.size() == held_.size()) return std::nullopt;
-  auto pool = pools_.upper_bound(last_pool_);
-  for (size_t tried = 0; tried < pools_.size(); ++tried, ++pool) {
-    if (pool == pools_.end()) pool = pools_.begin();
-    if (pool->second.queue.empty()) continue;
-    if (auto offer = take_from(pool->second, now)) {
-      last_pool_ = pool->first;
-      return offer;
-    }
-  }
-  return std::nullopt;
-}
+// ---- Held --------------------------------------------------------------------------------------
 
 std::vector<DispatchId> Dispatcher::take_held_since(Time since) {
-  std::erase_if(departed_, [&](const auto& entry) { return entry.second <= since; });
   std::vector<DispatchId> expired;
-  while (!held_.empty()) {
-    const auto found = waiting_.find(held_.front());
-    if (found->second.since > since) break;
-    expired.push_back(held_.front());
-    waiting_.erase(found);
-    held_.pop_front();
+  while (!held_.empty() && held_.first()->since <= since) {
+    expired.push_back(held_.first()->call);
+    remove(expired.back());
+  }
+  while (!departed_.empty() && departed_.front()->departed <= since) {
+    Pool* const pool = departed_.front();
+    departed_.erase(departed_.begin());
+    // Calls that came later wait their own time, and dropped ones for gRPC.
+    if (pool->waiting > 0) {
+      for (auto& [id, call] : waiting_) {
+        if (call.pool == pool) count_against(call, nullptr);
+      }
+    }
+    pools_.erase(std::string(key_of(pool->pattern())));
   }
   return expired;
 }
 
 std::optional<Dispatcher::Time> Dispatcher::held_since() const {
   std::optional<Time> oldest;
-  if (!held_.empty()) oldest = waiting_.find(held_.front())->second.since;
-  for (const auto& [pattern, since] : departed_) oldest = std::min(oldest.value_or(since), since);
+  if (!held_.empty()) oldest = held_.first()->since;
+  if (!departed_.empty())
+    oldest = std::min(oldest.value_or(Time::max()), departed_.front()->departed);
   return oldest;
+}
+
+// ---- Reports -----------------------------------------------------------------------------------
+
+std::string_view Dispatcher::pool_of(std::string_view method) const {
+  const Match found = match(method);
+  const Pool* const pool = found.pool != nullptr ? found.pool : found.departed;
+  return pool == nullptr ? std::string_view{} : pool->pattern();
+}
+
+std::vector<Dispatcher::PoolReport> Dispatcher::pools(Time now) const {
+  std::unordered_map<const Pool*, DispatchDuration> oldest;
+  for (const auto& [id, call] : waiting_) {
+    DispatchDuration& waited = oldest[call.pool];
+    waited = std::max(waited, now - call.since);
+  }
+  std::vector<PoolReport> reports;
+  for (const auto& [key, pool] : pools_) reports.push_back({&pool, oldest[&pool]});
+  std::sort(reports.begin(), reports.end(), [](const auto& a, const auto& b) {
+    return a.pool->pattern() < b.pool->pattern();
+  });
+  return reports;
 }
 
 }  // namespace legated

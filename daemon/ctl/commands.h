@@ -49,6 +49,17 @@ int run_query(const Target& target, const std::string& what);
 int run_ping(const Target& target, int count);
 int run_call(const Target& target, const CallRequest& request);
 
+/// What is asked of the daemon, and how long to wait for its end; empty: without end.
+struct CommandRequest {
+  std::string what;  // as COMMAND has it
+  uint32_t session = 0;
+  uint32_t call = 0;
+  std::string server;
+  std::string timeout;
+};
+/// Prints a line when the number of calls left has changed. Ctrl-C ends the waiting alone.
+int run_command(const Target& target, const CommandRequest& request);
+
 /// Prints "legatectl: …" to the standard error.
 void complain(const std::string& text);
 

@@ -52,6 +52,10 @@ struct CommandLine {
 
   CLI::App* ping = nullptr;
   CLI::App* call = nullptr;
+  CLI::App* drain = nullptr;
+  CLI::App* cancel = nullptr;
+  CommandRequest command;
+  bool drain_all = false;
   CLI::Option* data_option = nullptr;
   CLI::Option* hex_option = nullptr;
 
@@ -77,6 +81,24 @@ struct CommandLine {
     ping->add_option("-c,--count", ping_count, "How many times [1]")
         ->check(CLI::Range(1, 1'000'000));
     add_call();
+    add_commands();
+  }
+
+  void add_commands() {
+    drain = app.add_subcommand("drain",
+                               "Let calls run out: no new ones for a worker, a server or all");
+    auto* const which = drain->add_option_group("what");
+    which->add_option("--worker", command.session, "Number of a worker's connection")
+        ->check(CLI::PositiveNumber);
+    which->add_option("--server", command.server, "Address of a server, as \"workers\" shows it");
+    which->add_flag("--all", drain_all, "The whole daemon, which stops then");
+    which->require_option(1);
+    drain->add_option("--timeout", command.timeout,
+                      "Wait no longer than that, such as 30s; the drain goes on [no limit]");
+    cancel = app.add_subcommand("cancel", "End one call, CANCELLED");
+    cancel->add_option("session", command.session, "Number of the connection that has it")
+        ->required();
+    cancel->add_option("id", command.call, "Its id, as \"calls\" shows it")->required();
   }
 
   void add_call() {
@@ -118,6 +140,13 @@ struct CommandLine {
   int run() {
     target.json = output == "json";
     if (ping->parsed()) return run_ping(target, ping_count);
+    if (drain->parsed() || cancel->parsed()) {
+      command.what = cancel->parsed()          ? "cancel"
+                     : drain_all               ? "drain"
+                     : command.server.empty()  ? "drain-worker"
+                                               : "drain-server";
+      return run_command(target, command);
+    }
     if (!call->parsed()) return run_query(target, app.get_subcommands().front()->get_name());
     if (!shape.empty()) request.shape = kShapes.at(shape);
     // Messages go out in the order in which they were given, whichever option gave them.

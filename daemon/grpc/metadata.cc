@@ -105,6 +105,13 @@ void SendMetadata::clear() {
   elements_.clear();
 }
 
+std::optional<std::string_view> ReceivedMetadata::find(std::string_view key) const {
+  for (size_t i = 0; i < array_.count; ++i) {
+    if (text_of(array_.metadata[i].key) == key) return text_of(array_.metadata[i].value);
+  }
+  return std::nullopt;
+}
+
 Status ReceivedMetadata::limit(MetadataLimit limit, std::string_view what) {
   uint64_t bytes = 0;
   size_t entries = 0;

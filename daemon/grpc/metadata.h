@@ -5,6 +5,7 @@
 #include <flatbuffers/flatbuffers.h>
 #include <grpc/grpc.h>
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -80,6 +81,9 @@ class ReceivedMetadata {
 
   /// Whether there is anything for a peer in it.
   bool empty() const;
+
+  /// The first value of the key.
+  std::optional<std::string_view> find(std::string_view key) const;
 
   /// Drops everything when keys and values for a peer are more than `limit` in sum, or too many:
   /// RESOURCE_EXHAUSTED then, which says so of `what`.

@@ -19,6 +19,7 @@ namespace {
 constexpr size_t kMaxServers = 100;
 constexpr size_t kMaxLeases = 1000;
 constexpr size_t kMaxPatternBytes = 65'536;  // of one REGISTER
+constexpr size_t kMaxGeneration = 100;       // bytes of a generation's label
 
 constexpr std::string_view kNamed = "legated:///";
 
@@ -34,6 +35,7 @@ void Inbound::on_request(Session& session, const Frame& frame) {
         CallId{frame.header.call_id},
         {StatusCode::unavailable, "legated is shutting down", Origin::daemon, {}});
   }
+  peers_[session.id()] = &session;
   switch (frame.header.type) {
     case FrameType::listen: return listen(session, frame);
     case FrameType::register_methods: return register_methods(session, frame);
@@ -158,14 +160,27 @@ void Inbound::register_methods(Session& session, const Frame& frame) {
              Origin::daemon,
              {}});
   }
-  if (meta.slots() == 0 || meta.methods()->size() == 0) {
+  if (meta.slots() == 0 || meta.weight() == 0 || meta.methods()->size() == 0) {
     return session.answer(id, {StatusCode::invalid_argument,
-                               "REGISTER needs at least one method and one slot",
+                               "REGISTER needs at least one method, one slot and a weight of 1",
+                               Origin::daemon,
+                               {}});
+  }
+  if (view(meta.generation()).size() > kMaxGeneration) {
+    return session.answer(id, {StatusCode::invalid_argument,
+                               "the generation of a REGISTER is longer than " +
+                                   std::to_string(kMaxGeneration) + " bytes",
+                               Origin::daemon,
+                               {}});
+  }
+  if (drained_.contains(session.id())) {
+    return session.answer(id, {StatusCode::failed_precondition,
+                               "the operator drains this worker: it gets no more calls",
                                Origin::daemon,
                                {}});
   }
   size_t leases = 0;
-  for (const auto& each : servers_) leases += each->count_leases(session.id());
+  for (const auto& each : servers_) leases += each->leases().count(session.id());
   if (leases >= kMaxLeases) {
     return session.answer(id, {StatusCode::resource_exhausted,
                                "this connection has " + std::to_string(kMaxLeases) +
@@ -193,12 +208,19 @@ void Inbound::register_methods(Session& session, const Frame& frame) {
   }
   session.control(FrameType::lease, id);
   if (session.closed()) return;
-  server->add_lease(LeaseId{next_lease_++}, {&session, id}, patterns, meta.slots());
   log::info("lease", {{"session", raw(session.id())},
                       {"peer", session.peer().name},
                       {"address", server->address()},
                       {"methods", static_cast<uint64_t>(patterns.size())},
-                      {"slots", meta.slots()}});
+                      {"slots", meta.slots()},
+                      {"generation", view(meta.generation())},
+                      {"share", static_cast<uint64_t>(meta.share())}});
+  server->leases().add(LeaseId{next_lease_++}, {&session, id},
+                       {.patterns = std::move(patterns),
+                        .slots = meta.slots(),
+                        .weight = meta.weight(),
+                        .generation = std::string(view(meta.generation())),
+                        .share = meta.share()});
 }
 
 void Inbound::serve(Session& session, const Frame& frame) {
@@ -218,9 +240,9 @@ void Inbound::serve(Session& session, const Frame& frame) {
 void Inbound::unregister(Session& session, const Frame& frame) {
   const CallId id{frame.header.call_id};
   for (const auto& server : servers_) {
-    const auto lease = server->find_lease(session.id(), CallId{frame.header.aux});
+    const auto lease = server->leases().find(session.id(), CallId{frame.header.aux});
     if (!lease) continue;
-    server->remove_lease(*lease);
+    server->leases().remove(*lease);
     return session.answer(id, {});
   }
   session.answer(id, {StatusCode::not_found,
@@ -230,10 +252,57 @@ void Inbound::unregister(Session& session, const Frame& frame) {
 }
 
 void Inbound::on_peer_leaving(SessionId session) {
-  for (const auto& server : servers_) server->remove_leases(session);
+  for (const auto& server : servers_) server->leases().remove(session);
 }
 
+// ---- The operator ------------------------------------------------------------------------------
+
+void Inbound::drain_worker(SessionId session) {
+  drained_.insert(session);
+  for (const auto& server : servers_) {
+    server->watch(on_change_);
+    server->leases().drain(session);
+  }
+}
+
+size_t Inbound::calls_of(SessionId session) const {
+  size_t calls = 0;
+  for (const auto& server : servers_) calls += server->calls_of(session);
+  return calls;
+}
+
+bool Inbound::drain_server(std::string_view address) {
+  bool found = false;
+  for (const auto& server : servers_) {
+    if (server->address() != address) continue;
+    found = true;
+    log::info("drain_server", {{"address", address}});
+    server->watch(on_change_);
+    server->drain(/*tell_workers=*/true);
+  }
+  return found;
+}
+
+std::optional<size_t> Inbound::calls_of_draining(std::string_view address) const {
+  std::optional<size_t> calls;
+  for (const auto& server : servers_) {
+    if (server->address() == address && server->draining())
+      calls = calls.value_or(0) + server->calls();
+  }
+  return calls;
+}
+
+bool Inbound::end_call(SessionId session, CallId id, const Status& status) {
+  return std::any_of(servers_.begin(), servers_.end(), [&](const auto& server) {
+    return server->end_call(session, id, status);
+  });
+}
+
+// ---- The end -----------------------------------------------------------------------------------
+
 void Inbound::on_session_lost(SessionId session) {
+  peers_.erase(session);
+  drained_.erase(session);
   const auto held = held_.find(session);
   if (held == held_.end()) return;
   for (const auto& [id, server] : held->second) server->remove_holder(session);
@@ -242,7 +311,10 @@ void Inbound::on_session_lost(SessionId session) {
 
 void Inbound::drain() {
   draining_ = true;
-  for (const auto& server : servers_) server->drain();
+  for (const auto& server : servers_) {
+    server->watch(on_change_);
+    server->drain();
+  }
 }
 
 void Inbound::end_calls(const Status& status) {
@@ -253,8 +325,28 @@ void Inbound::disconnect_clients() {
   for (const auto& server : servers_) server->disconnect_clients();
 }
 
+/// The server and its leases are no more: so say the STATUSes of their requests.
+void Inbound::tell_holders(Server& server) {
+  const Status status{StatusCode::unavailable,
+                      "server " + server.address() + " was drained and has closed",
+                      Origin::daemon,
+                      {}};
+  server.leases().end(status);
+  std::vector<std::pair<SessionId, CallId>> holding;
+  for (const auto& [session, servers] : held_) {
+    for (const auto& [id, held] : servers) {
+      if (held == &server) holding.emplace_back(session, CallId{id});
+    }
+  }
+  for (const auto& [session, id] : holding) {
+    if (const auto peer = peers_.find(session); peer != peers_.end())
+      peer->second->answer(id, status);
+  }
+}
+
 void Inbound::on_closed(Server& server) {
   if (!server.address().empty()) log::info("server_closed", {{"address", server.address()}});
+  if (!draining_) tell_holders(server);
   for (auto& [session, servers] : held_) {
     std::erase_if(servers, [&](const auto& entry) { return entry.second == &server; });
   }

@@ -5,6 +5,9 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -26,6 +29,17 @@ class Inbound {
 
   /// LISTEN, REGISTER, SERVE or UNREGISTER.
   void on_request(Session& session, const legate::ipc::Frame& frame);
+
+  /// The session's leases get no more calls and are told to leave; it gets no new ones.
+  void drain_worker(SessionId session);
+  /// Calls that the session has been given, and that have not ended toward their clients.
+  size_t calls_of(SessionId session) const;
+  /// Drains the server with this address. False: there is none.
+  [[nodiscard]] bool drain_server(std::string_view address);
+  /// Calls that the draining server with this address still has; nothing once it has closed.
+  std::optional<size_t> calls_of_draining(std::string_view address) const;
+  /// Ends the dispatch with this id of the session. False: there is none.
+  [[nodiscard]] bool end_call(SessionId session, CallId id, const Status& status);
 
   /// The peer will leave: it gets no more calls.
   void on_peer_leaving(SessionId session);
@@ -55,6 +69,7 @@ class Inbound {
   void serve(Session& session, const legate::ipc::Frame& frame);
   void unregister(Session& session, const legate::ipc::Frame& frame);
   Server* find(SessionId session, uint32_t listen_id) const;
+  void tell_holders(Server& server);
   void on_closed(Server& server);
 
   Loop& loop_;
@@ -64,6 +79,8 @@ class Inbound {
   ActivatedSockets activated_;
   std::vector<std::unique_ptr<Server>> servers_;
   std::map<SessionId, std::map<uint32_t, Server*>> held_;  // by the id of the LISTEN
+  std::map<SessionId, Session*> peers_;  // that have asked for anything
+  std::set<SessionId> drained_;          // workers: they may register nothing more
   uint64_t next_lease_ = 0;
 };
 

@@ -1,6 +1,7 @@
 #include "daemon/inbound/server.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "daemon/grpc/arguments.h"
 #include "daemon/inbound/access_policies.h"
@@ -25,7 +26,12 @@ Server::Server(Loop& loop, const Config& config, std::string name, ServerSetting
       port_(loop, max_connections(),
             [this](int listener, int fd) { acceptor_.hand_over(listener, fd); }),
       policies_(std::get<Policies>(Policies::parse(settings_.policies, incoming_policies()))),
-      dispatcher_(config.inbound.queue),
+      dispatcher_({.queue = config.inbound.queue, .overload = config.inbound.overload}),
+      leases_(loop, config, dispatcher_,
+              [this] {
+                set_hold_timer();
+                loop_.queue_pump(*this);
+              }),
       hold_(loop, [this] { on_hold_over(); }) {
   create();
 }
@@ -100,7 +106,7 @@ void Server::add_holder(SessionId session) {
 }
 
 void Server::remove_holder(SessionId session) {
-  remove_leases(session);
+  leases_.remove(session);
   holders_.erase(session);
   if (!holders_.empty() || unheld_since_ || !name_.empty()) return;
   unheld_since_ = loop_.now();
@@ -122,42 +128,6 @@ void Server::request_call() {
   call->request(server_);
 }
 
-// ---- Leases ------------------------------------------------------------------------------------
-
-void Server::add_lease(LeaseId id, Lease lease, const std::vector<std::string>& patterns,
-                       uint32_t slots) {
-  leases_[id] = lease;
-  dispatcher_.add_lease(id, patterns, slots);
-  loop_.queue_pump(*this);
-}
-
-void Server::remove_lease(LeaseId id) {
-  leases_.erase(id);
-  dispatcher_.remove_lease(id, loop_.now());
-  set_hold_timer();
-}
-
-std::optional<LeaseId> Server::find_lease(SessionId session, CallId request) const {
-  for (const auto& [id, lease] : leases_) {
-    if (lease.session->id() == session && lease.request == request) return id;
-  }
-  return std::nullopt;
-}
-
-size_t Server::count_leases(SessionId session) const {
-  return static_cast<size_t>(std::count_if(leases_.begin(), leases_.end(), [&](const auto& entry) {
-    return entry.second.session->id() == session;
-  }));
-}
-
-void Server::remove_leases(SessionId session) {
-  std::vector<LeaseId> leaving;
-  for (const auto& [id, lease] : leases_) {
-    if (lease.session->id() == session) leaving.push_back(id);
-  }
-  for (const LeaseId id : leaving) remove_lease(id);
-}
-
 // ---- Calls -------------------------------------------------------------------------------------
 
 void Server::on_call_accepted(ServerCall& call, bool ok) {
@@ -172,7 +142,21 @@ void Server::on_call_accepted(ServerCall& call, bool ok) {
   if (Status fault = call.check_request(); !fault.ok()) return call.refuse(std::move(fault));
   if (Status refused = call.apply(policies_); !refused.ok())
     return call.refuse(std::move(refused));
-  place(call, dispatcher_.enqueue(call.id(), call.method(), call.deadline(), loop_.now()));
+  place(call, dispatcher_.enqueue(described(call), loop_.now()));
+}
+
+Dispatcher::Call Server::described(const ServerCall& call) const {
+  Dispatcher::Call described{call.id(), call.method(), call.deadline()};
+  if (settings_.sticky.empty()) return described;
+  const auto value = call.metadata_value(settings_.sticky);
+  if (value) described.sticky = Dispatcher::sticky_hash(*value);
+  return described;
+}
+
+/// As messages name it.
+std::string Server::pool_of(const std::string& method) const {
+  const std::string_view pattern = dispatcher_.pool_of(method);
+  return pattern.empty() ? "methods without a worker" : "the pool " + std::string(pattern);
 }
 
 void Server::place(ServerCall& call, Dispatcher::Enqueued result) {
@@ -186,28 +170,35 @@ void Server::place(ServerCall& call, Dispatcher::Enqueued result) {
     case Dispatcher::Enqueued::queue_full:
       return call.refuse({StatusCode::resource_exhausted,
                           "inbound.queue, " + std::to_string(config_.inbound.queue) +
-                              " calls, is full: the workers are too slow or too few",
+                              " calls, is full for " + pool_of(call.method()) +
+                              ": its workers are too slow or too few",
                           Origin::daemon,
                           {}});
     case Dispatcher::Enqueued::rejected_by_all:
       return call.refuse({StatusCode::unavailable,
-                          "every worker that serves the method rejected the call",
+                          "every worker that serves " + call.method() + " rejected the call",
                           Origin::daemon,
                           {}});
   }
 }
 
 void Server::on_call_returned(ServerCall& call) {
-  place(call, dispatcher_.requeue(call.id(), call.method(), call.deadline(), call.rejected(),
-                                  loop_.now()));
+  place(call, dispatcher_.requeue(described(call), call.rejected(), loop_.now()));
 }
 
-void Server::on_slot_free(LeaseId lease) {
+void Server::on_slot_free(ServerCall& call, LeaseId lease) {
   dispatcher_.release(lease, loop_.now());
+  leases_.on_answered(call.id(), lease);
   loop_.queue_pump(*this);
 }
 
-void Server::on_call_over(ServerCall& call) { dispatcher_.remove(call.id()); }
+void Server::on_call_over(ServerCall& call) {
+  if (const auto lease = call.unanswered()) {
+    leases_.on_cancelled(call.id(), *lease);
+  } else {
+    dispatcher_.remove(call.id());
+  }
+}
 
 bool Server::may_queue(uint64_t bytes) {
   if (queued_bytes_ + bytes > config_.inbound.queue_memory) return false;
@@ -219,15 +210,36 @@ void Server::on_call_finished(ServerCall& call) {
   if (settings_.access_log) call.log_access(address());
   calls_.erase(call.id());
   --active_;
+  if (on_call_end_) on_call_end_();
   if (draining_ && active_ == 0) disconnect_clients();
   close_if_done();
 }
 
 void Server::run() {
   while (const auto offer = dispatcher_.next(Loop::Clock::now())) {
-    const Lease& lease = leases_.at(offer->lease);
+    const Leases::Lease& lease = leases_.at(offer->lease);
     calls_.at(offer->call)->offer(*lease.session, offer->lease, lease.request);
+    leases_.on_offered(offer->lease, offer->dispatched);
   }
+  if (tell_workers_ && dispatcher_.waiting() == 0) {
+    tell_workers_ = false;
+    leases_.tell_drained();
+  }
+}
+
+size_t Server::calls_of(SessionId session) const {
+  size_t count = 0;
+  each_call([&](const ServerCall& call) { count += call.with() == session ? 1U : 0U; });
+  return count;
+}
+
+bool Server::end_call(SessionId session, CallId id, const Status& status) {
+  for (const auto& [dispatch, call] : calls_) {
+    if (call->with() != session || call->call_id() != id || call->answered()) continue;
+    call->refuse(status);
+    return true;
+  }
+  return false;
 }
 
 // ---- Hold and end ------------------------------------------------------------------------------
@@ -246,7 +258,8 @@ void Server::on_hold_over() {
   const Loop::Time since = loop_.now() - config_.inbound.hold;
   for (const DispatchId id : dispatcher_.take_held_since(since)) {
     calls_.at(id)->refuse({StatusCode::unavailable,
-                           "no worker for the method came within inbound.hold, " +
+                           "no worker for " + calls_.at(id)->method() +
+                               " came within inbound.hold, " +
                                std::to_string(config_.inbound.hold.count()) + " ms",
                            Origin::daemon,
                            {}});
@@ -259,7 +272,11 @@ void Server::on_hold_over() {
   set_hold_timer();
 }
 
-void Server::drain() {
+void Server::drain(bool tell_workers) {
+  if (tell_workers && !std::exchange(workers_told_, true)) {
+    tell_workers_ = true;
+    loop_.queue_pump(*this);
+  }
   if (draining_) return;
   draining_ = true;
   port_.close();  // from now on clients are refused by the system

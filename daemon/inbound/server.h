@@ -19,6 +19,7 @@
 #include "daemon/core/dispatcher.h"
 #include "daemon/grpc/operation.h"
 #include "daemon/inbound/acceptor.h"
+#include "daemon/inbound/leases.h"
 #include "daemon/inbound/port.h"
 #include "daemon/inbound/server_call.h"
 #include "daemon/inbound/server_credentials.h"
@@ -28,11 +29,6 @@ namespace legated {
 
 class Server final : private CallOwner, private EndOfPass {
  public:
-  struct Lease {
-    Session* session;
-    CallId request;  // the id of its REGISTER
-  };
-
   /// `name` is that of the configuration, empty when a peer asked for the server. The settings have
   /// been checked. `on_closed` is called last, when a closed server has nothing under way any more;
   /// it destroys the server.
@@ -60,18 +56,17 @@ class Server final : private CallOwner, private EndOfPass {
   void serve();
   bool serving() const { return serving_; }
 
-  void add_lease(LeaseId id, Lease lease, const std::vector<std::string>& patterns, uint32_t slots);
-  void remove_lease(LeaseId id);
-  /// The lease that this session's REGISTER made.
-  std::optional<LeaseId> find_lease(SessionId session, CallId request) const;
-  size_t count_leases(SessionId session) const;
-  /// No lease of this session gets another call.
-  void remove_leases(SessionId session);
+  Leases& leases() { return leases_; }
+  const Leases& leases() const { return leases_; }
 
   /// Takes no more connections and calls; those it has go on. on_closed follows when they have
-  /// ended. Idempotent.
-  void drain();
+  /// ended. Idempotent. With `tell_workers` they hear of it when no call waits for them any more.
+  void drain(bool tell_workers = false);
   bool draining() const { return draining_; }
+  /// `on_end` is called whenever a call has ended, from now on.
+  void watch(std::function<void()> on_end) { on_call_end_ = std::move(on_end); }
+  /// Ends the dispatch with this id of the session. False: there is none.
+  [[nodiscard]] bool end_call(SessionId session, CallId id, const Status& status);
   /// Ends every call with this status.
   void end_calls(const Status& status);
 
@@ -80,9 +75,10 @@ class Server final : private CallOwner, private EndOfPass {
 
   size_t calls() const { return active_; }
   const Policies& policies() const { return policies_; }
+  /// Calls that this session has been given, and that have not ended toward their clients.
+  size_t calls_of(SessionId session) const;
   const Dispatcher& dispatcher() const { return dispatcher_; }
   const std::set<SessionId>& holders() const { return holders_; }
-  const std::map<LeaseId, Lease>& leases() const { return leases_; }
   template <class Visit>
   void each_call(Visit visit) const {
     for (const auto& [id, call] : calls_) {
@@ -93,7 +89,7 @@ class Server final : private CallOwner, private EndOfPass {
  private:
   void on_call_accepted(ServerCall& call, bool ok) override;
   void on_call_returned(ServerCall& call) override;
-  void on_slot_free(LeaseId lease) override;
+  void on_slot_free(ServerCall& call, LeaseId lease) override;
   void on_call_over(ServerCall& call) override;
   bool may_queue(uint64_t bytes) override;
   void unqueue(uint64_t bytes) override { queued_bytes_ -= bytes; }
@@ -105,6 +101,8 @@ class Server final : private CallOwner, private EndOfPass {
   /// For a daemon that can't start; nothing has been served.
   void shut_down_unserved();
   void request_call();
+  Dispatcher::Call described(const ServerCall& call) const;
+  std::string pool_of(const std::string& method) const;
   void place(ServerCall& call, Dispatcher::Enqueued result);
   void on_hold_over();
   void set_hold_timer();
@@ -123,11 +121,14 @@ class Server final : private CallOwner, private EndOfPass {
   bool serving_ = false;
   bool draining_ = false;
   bool shut_down_ = false;
+  bool tell_workers_ = false;  // as soon as no call waits
+  bool workers_told_ = false;
   Policies policies_;
   Dispatcher dispatcher_;
+  Leases leases_;
   std::set<SessionId> holders_;
   std::optional<Loop::Time> unheld_since_;
-  std::map<LeaseId, Lease> leases_;
+  std::function<void()> on_call_end_;
   std::unordered_map<DispatchId, std::unique_ptr<ServerCall>>
       calls_;          // also those that wait for a call
   size_t active_ = 0;  // calls that have come and not ended

@@ -140,6 +140,14 @@ Status ServerCall::apply(Policies& policies) {
   return {};
 }
 
+std::optional<std::string_view> ServerCall::metadata_value(std::string_view key) const {
+  if (!changed_metadata_) return metadata_.find(key);
+  for (const auto& [name, value] : *changed_metadata_) {
+    if (name == key) return value;
+  }
+  return std::nullopt;
+}
+
 Status ServerCall::end_status() const {
   if (core_.status_known()) return core_.status();
   return {StatusCode::cancelled, "the client cancelled, or is gone", Origin::remote, {}};
@@ -298,7 +306,7 @@ void ServerCall::leave_worker() {
   session->release(std::exchange(held_bytes_, 0));
   // The answer may wait for a slow client long after its worker is done: its memory stays reserved.
   session->remove_call(call_id_, *this);
-  owner_.on_slot_free(lease_);
+  owner_.on_slot_free(*this, lease_);
 }
 
 void ServerCall::return_credit() {

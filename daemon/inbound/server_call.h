@@ -31,9 +31,10 @@ class CallOwner {
   virtual void on_call_accepted(ServerCall& call, bool ok) = 0;
   /// A worker gave the call back or died before it accepted: offer it again.
   virtual void on_call_returned(ServerCall& call) = 0;
-  /// The slot of the lease is free.
-  virtual void on_slot_free(LeaseId lease) = 0;
-  /// The client is gone, or answered: the call must not be offered any more.
+  /// The slot of the lease, which has served the call or given it back, is free.
+  virtual void on_slot_free(ServerCall& call, LeaseId lease) = 0;
+  /// The client is gone, or answered: the call must not be offered any more. Its worker may have
+  /// still to answer it.
   virtual void on_call_over(ServerCall& call) = 0;
   /// Message bytes of calls no worker has accepted. False: the queue's memory is used up.
   virtual bool may_queue(uint64_t bytes) = 0;
@@ -71,10 +72,22 @@ class ServerCall final : public SessionCall, private EndOfPass {
 
   DispatchId id() const { return id_; }
   const std::string& method() const { return method_; }
+  /// The first value of the key, as the worker will see it.
+  std::optional<std::string_view> metadata_value(std::string_view key) const;
   Loop::Time since() const { return since_; }
   Loop::Time deadline() const { return deadline_; }
   std::optional<SessionId> worker() const { return worker_; }
   CallId call_id() const { return call_id_; }
+  /// The connection that has been given it, and has not given it back.
+  std::optional<SessionId> with() const {
+    return core_.phase() == IncomingCall::Phase::queued ? std::nullopt : worker_;
+  }
+  /// The lease that was told CANCEL and has still to send STATUS.
+  std::optional<LeaseId> unanswered() const {
+    return core_.phase() == IncomingCall::Phase::cancelled ? std::optional(lease_) : std::nullopt;
+  }
+  /// Its one status is known.
+  bool answered() const { return core_.status_known(); }
   const char* state() const;
   const std::vector<LeaseId>& rejected() const { return rejected_; }
 

@@ -163,6 +163,15 @@ void Outbound::on_session_lost(SessionId session) {
   holders_.erase(holder);
 }
 
+bool Outbound::end_call(SessionId session, CallId id, const Status& status) {
+  for (const auto& [key, call] : calls_) {
+    if (call->session_id() != session || call->id() != id) continue;
+    call->refuse(status);
+    return true;
+  }
+  return false;
+}
+
 void Outbound::end_calls(const Status& status) {
   for (const auto& [key, call] : calls_) call->refuse(status);
 }

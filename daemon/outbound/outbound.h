@@ -28,6 +28,8 @@ class Outbound final : private ClientCallOwner {
   /// New calls are refused.
   void drain() { draining_ = true; }
   void end_calls(const Status& status);
+  /// Ends the call with this id of the session. False: there is none.
+  [[nodiscard]] bool end_call(SessionId session, CallId id, const Status& status);
   /// Closes what is left once all calls and sessions have ended.
   void close() { channels_.close(); }
   bool idle() const { return calls_.empty(); }

@@ -18,6 +18,9 @@ inline constexpr char kUnary[] = "/bench.Echo/Unary";
 /// Answers with `messages` messages of `bytes` each, as told by the request, a StreamRequest.
 inline constexpr char kStream[] = "/bench.Echo/Stream";
 
+/// Answers the first message with itself, and never ends; a worker's only.
+inline constexpr char kHold[] = "/bench.Echo/Hold";
+
 /// The request of kStream, as it lies in memory: both ends run on one machine.
 struct StreamRequest {
   uint32_t messages;
@@ -47,6 +50,9 @@ void run_ipc_worker(const std::string& socket, const std::string& address);
 
 /// Calls, `in_flight` at a time; prints the measurement as a line of JSON.
 void run_grpc_load(const std::string& target, const LoadOptions& options);
+/// Opens so many streams of kHold, prints "ready" once each was answered, and keeps them open until
+/// it is killed.
+void run_grpc_hold(const std::string& target, uint32_t streams);
 void run_grpcpp_load(const std::string& target, const LoadOptions& options);  // unary only
 void run_ipc_load(const std::string& socket, const std::string& target, const LoadOptions& options);
 

@@ -1,5 +1,6 @@
 #include <deque>
 #include <iostream>
+#include <unordered_set>
 #include <utility>
 
 #include "tests/bench/bench.h"
@@ -10,7 +11,7 @@ namespace legated::bench {
 using namespace legate::ipc;
 namespace {
 
-constexpr uint32_t kCallsAtOnce = 1000;
+constexpr uint32_t kCallsAtOnce = 2000;
 
 /// Echoes whole messages of one frame; nothing that needs credit of a call.
 class IpcWorker {
@@ -24,7 +25,7 @@ class IpcWorker {
     const uint32_t lease = peer_.new_id();
     append_with_meta(peer_.output(), {.call_id = lease, .type = FrameType::register_methods},
                      [&](auto& builder) {
-                       const auto methods = builder.CreateVectorOfStrings({kUnary});
+                       const auto methods = builder.CreateVectorOfStrings({kUnary, kHold});
                        return CreateRegister(builder, server, methods, kCallsAtOnce);
                      });
     peer_.answer_to(lease);
@@ -52,6 +53,7 @@ class IpcWorker {
     const uint32_t id = frame.header.call_id;
     switch (frame.header.type) {
       case FrameType::start:
+        if (view(frame.as<Start>().method()) == kHold) held_.insert(id);
         append_frame(peer_.output(), {.call_id = id, .type = FrameType::accept});
         return;
       case FrameType::data:
@@ -59,7 +61,9 @@ class IpcWorker {
         if (!waiting_.empty() || !try_answer(id, frame.payload))
           waiting_.emplace_back(id, Message(frame.payload.begin(), frame.payload.end()));
         return;
-      case FrameType::cancel: throw Failure("a call was cancelled");
+      case FrameType::cancel:
+        if (held_.erase(id) == 0) throw Failure("a call was cancelled");
+        return append_status(id);
       default: return;
     }
   }
@@ -73,15 +77,21 @@ class IpcWorker {
                   .flags = flag::whole_message,
                   .aux = static_cast<uint32_t>(message.size())},
                  nullptr, message);
+    if (held_.empty() || !held_.contains(id)) append_status(id);
+    return true;
+  }
+
+  void append_status(uint32_t id) {
+    std::vector<uint8_t>& out = peer_.output();
     const size_t at = out.size();
     out.insert(out.end(), status_.begin(), status_.end());
     for (size_t i = 0; i < 4; ++i) out[at + 4 + i] = static_cast<uint8_t>(id >> (8 * i));
-    return true;
   }
 
   IpcPeer peer_;
   std::vector<uint8_t> status_;                       // every call's STATUS; only the id changes
   std::deque<std::pair<uint32_t, Message>> waiting_;  // for credit
+  std::unordered_set<uint32_t> held_;                 // calls of kHold
 };
 
 }  // namespace

@@ -38,6 +38,11 @@ int main(int argc, char** argv) {
   grpc_load->add_option("target", target, "gRPC target")->required();
   add_load(grpc_load);
 
+  uint32_t streams = 1;
+  CLI::App* const hold = app.add_subcommand("grpc-hold", "keeps streams open");
+  hold->add_option("target", target, "gRPC target")->required();
+  hold->add_option("streams", streams, "How many")->required();
+
   CLI::App* const grpcpp_load =
       app.add_subcommand("grpcpp-load", "the same by gRPC's C++ interface; unary calls");
   grpcpp_load->add_option("target", target, "gRPC target")->required();
@@ -55,6 +60,7 @@ int main(int argc, char** argv) {
     if (echo->parsed()) run_grpc_echo(address);
     if (worker->parsed()) run_ipc_worker(socket, address);
     if (grpc_load->parsed()) run_grpc_load(target, options);
+    if (hold->parsed()) run_grpc_hold(target, streams);
     if (grpcpp_load->parsed()) run_grpcpp_load(target, options);
     if (ipc_load->parsed()) run_ipc_load(socket, target, options);
     return 0;

@@ -180,8 +180,14 @@ grpc::Status call_once(const std::shared_ptr<grpc::Channel>& channel, const std:
 // ---- Workers -----------------------------------------------------------------------------------
 
 ManualWorker::ManualWorker(const DaemonProcess& daemon, const std::vector<std::string>& patterns,
-                           uint32_t slots, const std::string& listen_at, Handler handler)
-    : connection(daemon.dial({.name = "manual-worker"})) {
+                           uint32_t slots, const std::string& listen_at, Handler handler,
+                           const legate::client::LeaseOptions& options)
+    : connection(daemon.dial(
+          {.name = "manual-worker", .on_event = [this](const legate::client::Event& event) {
+             if (event.kind != legate::client::Event::Kind::retire) return;
+             const std::lock_guard lock(mutex_);
+             retired_.push_back(event);
+           }})) {
   const auto listening = connection->listen(listen_at);
   if (!listening.status.ok()) throw std::runtime_error(describe(listening.status));
   address = listening.address;
@@ -192,7 +198,8 @@ ManualWorker::ManualWorker(const DaemonProcess& daemon, const std::vector<std::s
       dispatched_.push_back(std::move(call));
     };
   }
-  const auto registered = connection->register_methods(server, patterns, slots, std::move(handler));
+  const auto registered =
+      connection->register_methods(server, patterns, slots, std::move(handler), options);
   if (!registered.status.ok()) throw std::runtime_error(describe(registered.status));
   lease = registered.id;
   const auto serving = connection->serve(server);
@@ -219,9 +226,19 @@ size_t ManualWorker::waiting() const {
   return dispatched_.size();
 }
 
-WorkerProcess::WorkerProcess(const DaemonProcess& daemon, const std::string& listen_at, int slots)
-    : process({program("peer-worker"), "--socket", daemon.socket(), "--listen", listen_at,
-               "--slots", std::to_string(slots)}) {
+std::vector<legate::client::Event> ManualWorker::retired() const {
+  const std::lock_guard lock(mutex_);
+  return retired_;
+}
+
+WorkerProcess::WorkerProcess(const DaemonProcess& daemon, const std::string& listen_at, int slots,
+                             const std::vector<std::string>& more)
+    : process([&] {
+        std::vector<std::string> all{program("peer-worker"), "--socket", daemon.socket(),
+                                     "--listen", listen_at, "--slots", std::to_string(slots)};
+        all.insert(all.end(), more.begin(), more.end());
+        return all;
+      }()) {
   const std::string line = process.line();
   if (!line.starts_with("listening ")) throw std::runtime_error("peer-worker said: " + line);
   address = listen_at.substr(0, listen_at.rfind(':') + 1) + line.substr(line.find(' ') + 1);

@@ -96,12 +96,15 @@ grpc::Status call_once(const std::shared_ptr<grpc::Channel>& channel, const std:
 struct ManualWorker {
   using Handler = std::function<void(Dispatched)>;  // on the reader thread; must not block
   ManualWorker(const DaemonProcess& daemon, const std::vector<std::string>& patterns,
-               uint32_t slots, const std::string& address = "127.0.0.1:0", Handler handler = {});
+               uint32_t slots, const std::string& address = "127.0.0.1:0", Handler handler = {},
+               const legate::client::LeaseOptions& options = {});
   ~ManualWorker();
 
   /// The next dispatch; null, and a test failure, when none comes.
   Dispatched take();
   size_t waiting() const;
+  /// RETIREs that have come, oldest first.
+  std::vector<legate::client::Event> retired() const;
 
   std::string address;
   legate::client::ServerId server;
@@ -110,6 +113,7 @@ struct ManualWorker {
  private:
   mutable std::mutex mutex_;
   std::deque<Dispatched> dispatched_;
+  std::vector<legate::client::Event> retired_;
 
  public:
   std::unique_ptr<legate::client::Connection> connection;  // goes first
@@ -118,7 +122,7 @@ struct ManualWorker {
 /// build/bin/peer-worker, to be killed.
 struct WorkerProcess {
   explicit WorkerProcess(const DaemonProcess& daemon, const std::string& address = "127.0.0.1:0",
-                         int slots = 64);
+                         int slots = 64, const std::vector<std::string>& more = {});
   void kill() { process.signal(SIGKILL); }
   ChildProcess process;
   std::string address;

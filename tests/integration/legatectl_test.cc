@@ -99,6 +99,13 @@ TEST_F(Legatectl, WorkersAreShown) {
   EXPECT_EQ(worker.address, servers[0]["address"]);
   ASSERT_EQ(1U, servers[0]["leases"].size()) << servers;
   EXPECT_EQ(5, servers[0]["leases"][0]["slots"]);
+  EXPECT_EQ("serving", servers[0]["leases"][0]["state"]);
+  ASSERT_EQ(4U, servers[0]["pools"].size()) << servers;
+  for (const char* field : {"pool", "generation", "share", "leases", "slots", "busy", "dispatched",
+                            "queued", "oldest_ms"}) {
+    EXPECT_TRUE(servers[0]["pools"][0].contains(field)) << field;
+  }
+  EXPECT_THAT(out, HasSubstr("OLDEST_MS"));
 }
 
 TEST_F(Legatectl, PingCounts) {

@@ -62,6 +62,7 @@ class Call:
         self.got_headers = None
         self.got_status = None
         self.answer = None                # CHANNEL_OPENED, LISTENING or LEASE of a request
+        self.retired = []                 # RETIREs of a lease
         self.sent_status = False
 
     # ---- Sending ----------------------------------------------------------------------------
@@ -204,8 +205,12 @@ class Connection:
     def listen(self, address, options=None):
         return self.request("LISTEN", meta={"address": address, **({"options": options} if options else {})})
 
-    def register(self, server, methods, slots=64):
-        return self.request("REGISTER", meta={"server": server, "methods": methods, "slots": slots})
+    def register(self, server, methods, slots=64, **more):
+        return self.request("REGISTER", meta={"server": server, "methods": methods, "slots": slots, **more})
+
+    def command(self, what, **more):
+        """The request: a call of messages of progress."""
+        return self.request("COMMAND", meta={"what": what, **more})
 
     def query(self, what):
         call = self.request("QUERY", meta={"what": what})
@@ -404,6 +409,8 @@ class Connection:
             call.cancelled.set()
         elif frame.kind == "WINDOW":
             call.send_credit += frame.aux
+        elif frame.kind == "RETIRE":
+            call.retired.append(frame.meta)
         elif frame.kind in ("CHANNEL_OPENED", "LISTENING", "LEASE"):
             call.answer = frame.meta or {}
 

@@ -165,6 +165,56 @@ TEST(ClientConnectionTest, ALostDaemonEndsEverythingAtOnce) {
   EXPECT_EQ(daemon.client().ping(), std::nullopt);
 }
 
+TEST(ClientConnectionTest, ALeaseTellsItsGenerationAndHearsThatItShouldRetire) {
+  Events events;
+  FakeDaemon daemon(events.observed(FakeDaemon::all_roles()), {});
+  auto registering = std::async(std::launch::async, [&] {
+    return daemon.client().register_methods(
+        {1}, std::vector<std::string>{"/a.B/*"}, 7, [](std::shared_ptr<ServerCall>) {},
+        {.weight = 300, .generation = "v2", .share = 10});
+  });
+  const auto request = daemon.expect(FrameType::register_methods);
+  const auto& meta = request.as<ipc::Register>();
+  EXPECT_EQ(meta.slots(), 7u);
+  EXPECT_EQ(meta.weight(), 300);
+  EXPECT_EQ(meta.generation()->str(), "v2");
+  EXPECT_EQ(meta.share(), 10);
+  daemon.send({.call_id = request.header.call_id, .type = FrameType::lease});
+  const Lease lease = registering.get();
+  ASSERT_TRUE(lease.status.ok());
+  Builder builder;
+  builder.Finish(ipc::CreateRetireDirect(builder, ipc::RetireReason::suspect, "it hangs"));
+  daemon.send({.call_id = lease.id.value, .type = FrameType::retire}, &builder);
+  const Event event = events.wait(Event::Kind::retire);
+  EXPECT_EQ(event.id, lease.id.value);
+  EXPECT_EQ(event.reason, ipc::RetireReason::suspect);
+  EXPECT_EQ(event.message, "it hangs");
+}
+
+TEST(ClientConnectionTest, RetireOfNoLeaseIsAnError) {
+  FakeDaemon daemon;
+  Builder builder;
+  builder.Finish(ipc::CreateRetire(builder));
+  daemon.send({.call_id = 9, .type = FrameType::retire}, &builder);
+  expect_error(daemon, ErrorCode::unexpected_frame);
+}
+
+TEST(ClientConnectionTest, ACommandIsACallOfProgress) {
+  FakeDaemon daemon;
+  const auto command =
+      daemon.client().command({.what = "drain-worker", .session = 3, .server = "s"});
+  const auto request = daemon.expect(FrameType::command);
+  EXPECT_EQ(request.as<ipc::Command>().what()->str(), "drain-worker");
+  EXPECT_EQ(request.as<ipc::Command>().session(), 3u);
+  EXPECT_EQ(request.as<ipc::Command>().server()->str(), "s");
+  daemon.send_data(command->id(), R"({"left":2})");
+  EXPECT_EQ(command->read(), R"({"left":2})");
+  command->cancel();
+  EXPECT_EQ(daemon.expect(FrameType::cancel).header.call_id, command->id());
+  daemon.send_status(command->id(), make_status(Code::cancelled, "waits no more"));
+  EXPECT_EQ(command->finish().code, Code::cancelled);
+}
+
 TEST(ClientConnectionTest, TheDaemonsErrorIsTheReason) {
   Events events;
   FakeDaemon daemon(events.observed(FakeDaemon::all_roles()), {});

@@ -36,12 +36,29 @@ TEST(DispatcherPattern, AllElseIsRefusedShowingThePattern) {
 
 class DispatcherTest : public testing::Test {
  protected:
+  void add(LeaseId lease, std::vector<std::string> patterns, uint32_t slots) {
+    dispatcher_.add_lease(lease, {.patterns = std::move(patterns), .slots = slots});
+  }
+  /// Of a generation, for every method.
+  void add_to(const std::string& generation, LeaseId lease, uint16_t share, uint32_t slots = 1000,
+              uint16_t weight = 100) {
+    dispatcher_.add_lease(lease, {.patterns = {"*"},
+                                  .slots = slots,
+                                  .weight = weight,
+                                  .generation = generation,
+                                  .share = share});
+  }
   Enqueued enqueue(uint64_t call, std::string_view method, Time deadline = Time::max()) {
-    return dispatcher_.enqueue(DispatchId{call}, method, deadline, now_);
+    return dispatcher_.enqueue({DispatchId{call}, method, deadline}, now_);
+  }
+  Enqueued enqueue_sticky(uint64_t call, std::string_view value) {
+    return dispatcher_.enqueue(
+        {DispatchId{call}, "/s/m", Time::max(), Dispatcher::sticky_hash(value)}, now_);
   }
   Enqueued requeue(uint64_t call, std::string_view method, std::vector<LeaseId> rejected = {}) {
-    return dispatcher_.requeue(DispatchId{call}, method, Time::max(), std::move(rejected), now_);
+    return dispatcher_.requeue({DispatchId{call}, method}, std::move(rejected), now_);
   }
+  const LeaseState& lease(LeaseId id) { return dispatcher_.leases().at(id); }
   // Everything that can be handed out now, as call and lease.
   std::vector<std::pair<uint64_t, LeaseId>> offers() {
     std::vector<std::pair<uint64_t, LeaseId>> all;
@@ -60,16 +77,17 @@ class DispatcherTest : public testing::Test {
     return all;
   }
 
-  Dispatcher dispatcher_{8};
+  static constexpr auto kOverload = 1s;
+  Dispatcher dispatcher_{{.queue = 8, .overload = kOverload}};
   Time now_{1min};
 };
 
 using Pairs = std::vector<std::pair<uint64_t, LeaseId>>;
 
 TEST_F(DispatcherTest, AnExactMethodGoesBeforeAServiceAndThatBeforeEverything) {
-  dispatcher_.add_lease(kA, {"*"}, 9);
-  dispatcher_.add_lease(kB, {"/s/*"}, 9);
-  dispatcher_.add_lease(kC, {"/s/m"}, 9);
+  add(kA, {"*"}, 9);
+  add(kB, {"/s/*"}, 9);
+  add(kC, {"/s/m"}, 9);
   enqueue(1, "/s/m");
   enqueue(2, "/s/n");
   enqueue(3, "/t/m");
@@ -78,7 +96,7 @@ TEST_F(DispatcherTest, AnExactMethodGoesBeforeAServiceAndThatBeforeEverything) {
 }
 
 TEST_F(DispatcherTest, AMethodThatMatchesNoLeaseIsUnimplemented) {
-  dispatcher_.add_lease(kA, {"/s/m", "/t/*"}, 1);
+  add(kA, {"/s/m", "/t/*"}, 1);
   EXPECT_EQ(enqueue(1, "/s/n"), Enqueued::unimplemented);
   EXPECT_EQ(enqueue(2, "/s/*x"), Enqueued::unimplemented);
   EXPECT_EQ(enqueue(3, "no slash"), Enqueued::unimplemented);
@@ -87,23 +105,34 @@ TEST_F(DispatcherTest, AMethodThatMatchesNoLeaseIsUnimplemented) {
   EXPECT_EQ(enqueue(5, "/t/anything"), Enqueued::queued);
 }
 
-TEST_F(DispatcherTest, TheLeaseWithTheMostFreeSlotsIsChosen) {
-  dispatcher_.add_lease(kA, {"*"}, 2);
-  dispatcher_.add_lease(kB, {"*"}, 4);
+TEST_F(DispatcherTest, TheLeaseWithTheLowestLoadIsChosenAndNeverMoreThanItsSlots) {
+  add(kA, {"*"}, 2);
+  add(kB, {"*"}, 4);
   for (uint64_t call = 1; call <= 7; ++call) enqueue(call, "/s/m");
   const auto all = offers();
   ASSERT_EQ(all.size(), 6u);
-  EXPECT_EQ(all[0].second, kB);
-  EXPECT_EQ(all[1].second, kB);
-  EXPECT_EQ(dispatcher_.leases().at(kA).busy, 2u);
-  EXPECT_EQ(dispatcher_.leases().at(kB).busy, 4u);
-  EXPECT_EQ(dispatcher_.leases().at(kB).dispatched, 4u);
-  EXPECT_EQ(dispatcher_.waiting(), 1u) << "never more than the slots at once";
+  EXPECT_NE(all[0].second, all[1].second);
+  EXPECT_NE(all[2].second, all[3].second);
+  EXPECT_EQ(lease(kA).busy, 2u);
+  EXPECT_EQ(lease(kB).busy, 4u);
+  EXPECT_EQ(lease(kB).dispatched, 4u);
+  EXPECT_EQ(dispatcher_.waiting(), 1u);
+}
+
+TEST_F(DispatcherTest, LoadIsCallsDividedByWeight) {
+  add_to("", kA, 100, 1000, 100);
+  add_to("", kB, 100, 1000, 300);
+  for (uint64_t call = 1; call <= 8; ++call) {
+    enqueue(call, "/s/m");
+    offers();
+  }
+  EXPECT_EQ(lease(kA).busy, 2u);
+  EXPECT_EQ(lease(kB).busy, 6u);
 }
 
 TEST_F(DispatcherTest, TheLongestIdleIsChosenOnATie) {
-  dispatcher_.add_lease(kA, {"*"}, 1);
-  dispatcher_.add_lease(kB, {"*"}, 1);
+  add(kA, {"*"}, 1);
+  add(kB, {"*"}, 1);
   enqueue(1, "/s/m");
   enqueue(2, "/s/m");
   ASSERT_EQ(offers().size(), 2u);
@@ -114,7 +143,7 @@ TEST_F(DispatcherTest, TheLongestIdleIsChosenOnATie) {
 }
 
 TEST_F(DispatcherTest, CallsOfOneQueueAreHandedOutInTheOrderTheyCame) {
-  dispatcher_.add_lease(kA, {"/s/*"}, 1);
+  add(kA, {"/s/*"}, 1);
   for (uint64_t call = 1; call <= 4; ++call) enqueue(call, call % 2 ? "/s/m" : "/s/n");
   std::vector<uint64_t> order;
   while (const auto offer = dispatcher_.next(now_)) {
@@ -124,18 +153,38 @@ TEST_F(DispatcherTest, CallsOfOneQueueAreHandedOutInTheOrderTheyCame) {
   EXPECT_THAT(order, ElementsAre(1, 2, 3, 4));
 }
 
-TEST_F(DispatcherTest, TheQueueIsBounded) {
-  dispatcher_.add_lease(kA, {"*"}, 1);
+TEST_F(DispatcherTest, EachPoolIsBoundedByItself) {
+  add(kA, {"/s/*"}, 1);
+  add(kB, {"/t/m"}, 1);
   for (uint64_t call = 1; call <= 8; ++call) EXPECT_EQ(enqueue(call, "/s/m"), Enqueued::queued);
-  EXPECT_EQ(enqueue(9, "/s/m"), Enqueued::queue_full);
+  EXPECT_EQ(enqueue(9, "/s/n"), Enqueued::queue_full);
+  EXPECT_EQ(dispatcher_.pool_of("/s/n"), "/s/*") << "for the message";
+  EXPECT_EQ(enqueue(20, "/t/m"), Enqueued::queued) << "the other pool is empty";
   EXPECT_EQ(requeue(10, "/s/m"), Enqueued::queued) << "a call that came back is not bounded";
   dispatcher_.remove(DispatchId{10});
-  EXPECT_EQ(calls().size(), 1u);
+  EXPECT_EQ(calls().size(), 2u);
   EXPECT_EQ(enqueue(11, "/s/m"), Enqueued::queued);
+  EXPECT_EQ(enqueue(12, "/s/m"), Enqueued::queue_full);
+}
+
+TEST_F(DispatcherTest, CallsOfAPoolWhoseLastLeaseLeftAreBoundedByItself) {
+  add(kA, {"/s/*"}, 1);
+  add(kB, {"/t/m"}, 1);
+  for (uint64_t call = 1; call <= 4; ++call) enqueue(call, "/s/m");
+  dispatcher_.remove_lease(kA, now_);
+  dispatcher_.remove_lease(kB, now_);
+  for (uint64_t call = 5; call <= 8; ++call) EXPECT_EQ(enqueue(call, "/s/m"), Enqueued::queued);
+  EXPECT_EQ(enqueue(9, "/s/m"), Enqueued::queue_full);
+  EXPECT_EQ(enqueue(10, "/t/m"), Enqueued::queued);
+  for (uint64_t call = 11; call <= 18; ++call) EXPECT_EQ(enqueue(call, "/u/m"), Enqueued::queued);
+  EXPECT_EQ(enqueue(19, "/v/m"), Enqueued::queue_full) << "all that no pool matches, together";
+  add(kC, {"*"}, 99);
+  EXPECT_EQ(calls().size(), 17u);
+  EXPECT_EQ(dispatcher_.waiting(), 0u);
 }
 
 TEST_F(DispatcherTest, QueuedCallPastDeadlineIsNeverHandedOut) {
-  dispatcher_.add_lease(kA, {"*"}, 9);
+  add(kA, {"*"}, 9);
   enqueue(1, "/s/m", now_ + 1s);
   enqueue(2, "/s/m", now_ + 3s);
   enqueue(3, "/s/m");
@@ -147,7 +196,7 @@ TEST_F(DispatcherTest, QueuedCallPastDeadlineIsNeverHandedOut) {
 }
 
 TEST_F(DispatcherTest, ACallThatCameBackIsFirst) {
-  dispatcher_.add_lease(kA, {"*"}, 1);
+  add(kA, {"*"}, 1);
   for (uint64_t call = 1; call <= 3; ++call) enqueue(call, "/s/m");
   ASSERT_THAT(calls(), ElementsAre(1));
   dispatcher_.release(kA, now_);
@@ -156,8 +205,8 @@ TEST_F(DispatcherTest, ACallThatCameBackIsFirst) {
 }
 
 TEST_F(DispatcherTest, ALeaseThatRejectedACallIsNotOfferedItAgain) {
-  dispatcher_.add_lease(kA, {"*"}, 9);
-  dispatcher_.add_lease(kB, {"*"}, 1);
+  add(kA, {"*"}, 9);
+  add(kB, {"*"}, 1);
   EXPECT_EQ(requeue(1, "/s/m", {kA}), Enqueued::queued);
   EXPECT_THAT(offers(), ElementsAre(std::pair(1u, kB)));
   EXPECT_EQ(requeue(2, "/s/m", {kA}), Enqueued::queued);
@@ -168,27 +217,27 @@ TEST_F(DispatcherTest, ALeaseThatRejectedACallIsNotOfferedItAgain) {
 }
 
 TEST_F(DispatcherTest, ACallThatAllHaveRejectedIsToldSo) {
-  dispatcher_.add_lease(kA, {"*"}, 1);
-  dispatcher_.add_lease(kB, {"*"}, 1);
+  add(kA, {"*"}, 1);
+  add(kB, {"*"}, 1);
   EXPECT_EQ(requeue(1, "/s/m", {kB, kA}), Enqueued::rejected_by_all);
   EXPECT_EQ(dispatcher_.waiting(), 0u);
 }
 
 TEST_F(DispatcherTest, ACallThatOnlyLeasesThatRejectedItCouldTakeWaitsNoLongerThanTheHoldTime) {
-  dispatcher_.add_lease(kA, {"*"}, 9);
-  dispatcher_.add_lease(kB, {"*"}, 1);
+  add(kA, {"*"}, 9);
+  add(kB, {"*"}, 1);
   EXPECT_EQ(requeue(1, "/s/m", {kA}), Enqueued::queued);
   dispatcher_.remove_lease(kB, now_);
   EXPECT_THAT(offers(), IsEmpty());
   EXPECT_EQ(dispatcher_.held_since(), now_);
-  dispatcher_.add_lease(kC, {"/t/*"}, 1);
+  add(kC, {"/t/*"}, 1);
   EXPECT_EQ(dispatcher_.held_since(), now_) << "no use to it";
   EXPECT_THAT(expire(now_), ElementsAre(1));
 
-  dispatcher_.add_lease(kB, {"*"}, 1);
+  add(kB, {"*"}, 1);
   EXPECT_EQ(requeue(2, "/s/m", {kA}), Enqueued::queued);
   dispatcher_.remove_lease(kB, now_);
-  dispatcher_.add_lease(LeaseId{9}, {"*"}, 1);
+  add(LeaseId{9}, {"*"}, 1);
   EXPECT_THAT(offers(), ElementsAre(std::pair(2u, LeaseId{9})));
 }
 
@@ -197,15 +246,15 @@ TEST_F(DispatcherTest, WithoutAnyLeaseCallsAreHeldForTheFirst) {
   EXPECT_EQ(enqueue(2, "/t/m"), Enqueued::queued);
   EXPECT_EQ(dispatcher_.held_since(), now_);
   EXPECT_THAT(offers(), IsEmpty());
-  dispatcher_.add_lease(kA, {"/s/*"}, 9);
+  add(kA, {"/s/*"}, 9);
   EXPECT_THAT(calls(), ElementsAre(1)) << "the other waits on for its hold time";
-  dispatcher_.add_lease(kB, {"*"}, 9);
+  add(kB, {"*"}, 9);
   EXPECT_THAT(calls(), ElementsAre(2));
 }
 
 TEST_F(DispatcherTest, CallsOfTheLastLeaseAreHeldAndTheNextGenerationGetsThem) {
-  dispatcher_.add_lease(kA, {"/s/m"}, 1);
-  dispatcher_.add_lease(kB, {"/t/m"}, 1);
+  add(kA, {"/s/m"}, 1);
+  add(kB, {"/t/m"}, 1);
   for (uint64_t call = 1; call <= 3; ++call) enqueue(call, "/s/m");
   ASSERT_THAT(calls(), ElementsAre(1));
   now_ += 1s;
@@ -215,14 +264,14 @@ TEST_F(DispatcherTest, CallsOfTheLastLeaseAreHeldAndTheNextGenerationGetsThem) {
   EXPECT_EQ(enqueue(5, "/s/other"), Enqueued::unimplemented);
   EXPECT_THAT(offers(), IsEmpty());
   EXPECT_EQ(dispatcher_.held_since(), now_);
-  dispatcher_.add_lease(kC, {"/s/*"}, 9);
+  add(kC, {"/s/*"}, 9);
   EXPECT_THAT(calls(), ElementsAre(1, 2, 3, 4));
   EXPECT_EQ(dispatcher_.waiting(), 0u);
 }
 
 TEST_F(DispatcherTest, CallsGoToABroaderLeaseWhenTheirsIsGone) {
-  dispatcher_.add_lease(kA, {"/s/m"}, 1);
-  dispatcher_.add_lease(kB, {"*"}, 1);
+  add(kA, {"/s/m"}, 1);
+  add(kB, {"*"}, 1);
   enqueue(1, "/s/m");
   enqueue(2, "/s/m");
   ASSERT_THAT(offers(), ElementsAre(std::pair(1u, kA)));
@@ -253,8 +302,8 @@ TEST_F(DispatcherTest, ACallThatCameBackDoesNotProlongTheHoldOfOthers) {
 }
 
 TEST_F(DispatcherTest, ADepartedPatternIsForgottenAfterTheHoldTime) {
-  dispatcher_.add_lease(kA, {"/s/m"}, 1);
-  dispatcher_.add_lease(kB, {"/t/m"}, 1);
+  add(kA, {"/s/m"}, 1);
+  add(kB, {"/t/m"}, 1);
   dispatcher_.remove_lease(kA, now_);
   EXPECT_EQ(dispatcher_.held_since(), now_) << "the timer must run though no call is held";
   EXPECT_THAT(expire(now_ - 1s), IsEmpty());
@@ -265,15 +314,15 @@ TEST_F(DispatcherTest, ADepartedPatternIsForgottenAfterTheHoldTime) {
 }
 
 TEST_F(DispatcherTest, APatternThatAnotherLeaseHasDoesNotDepart) {
-  dispatcher_.add_lease(kA, {"/s/m"}, 1);
-  dispatcher_.add_lease(kB, {"/s/m"}, 1);
+  add(kA, {"/s/m"}, 1);
+  add(kB, {"/s/m"}, 1);
   dispatcher_.remove_lease(kA, now_);
   enqueue(1, "/s/m");
   EXPECT_THAT(offers(), ElementsAre(std::pair(1u, kB)));
 }
 
 TEST_F(DispatcherTest, QueuesThatShareSlotsTakeTurns) {
-  dispatcher_.add_lease(kA, {"/a/m", "/b/m", "/c/m"}, 1);
+  add(kA, {"/a/m", "/b/m", "/c/m"}, 1);
   for (uint64_t call = 0; call < 6; ++call) enqueue(call, call < 4 ? "/a/m" : "/b/m");
   enqueue(6, "/c/m");
   std::vector<uint64_t> order;
@@ -289,7 +338,7 @@ TEST_F(DispatcherTest, ACallMayBeRemovedAnyTime) {
   enqueue(1, "/s/m");  // held
   dispatcher_.remove(DispatchId{1});
   EXPECT_EQ(dispatcher_.held_since(), std::nullopt);
-  dispatcher_.add_lease(kA, {"*"}, 9);
+  add(kA, {"*"}, 9);
   enqueue(2, "/s/m");
   enqueue(3, "/s/m");
   dispatcher_.remove(DispatchId{2});
@@ -299,17 +348,8 @@ TEST_F(DispatcherTest, ACallMayBeRemovedAnyTime) {
   EXPECT_EQ(dispatcher_.waiting(), 0u);
 }
 
-TEST_F(DispatcherTest, NothingIsHandedOutWhilePaused) {
-  dispatcher_.add_lease(kA, {"*"}, 9);
-  enqueue(1, "/s/m");
-  dispatcher_.pause(true);
-  EXPECT_THAT(offers(), IsEmpty());
-  dispatcher_.pause(false);
-  EXPECT_THAT(calls(), ElementsAre(1));
-}
-
 TEST_F(DispatcherTest, ALeaseThatNamesAPatternTwiceCountsOnce) {
-  dispatcher_.add_lease(kA, {"/s/m", "/s/m"}, 1);
+  add(kA, {"/s/m", "/s/m"}, 1);
   enqueue(1, "/s/m");
   enqueue(2, "/s/m");
   EXPECT_THAT(calls(), ElementsAre(1));
@@ -318,6 +358,313 @@ TEST_F(DispatcherTest, ALeaseThatNamesAPatternTwiceCountsOnce) {
   dispatcher_.remove_lease(kA, now_);
   EXPECT_EQ(dispatcher_.held_since(), now_);
   EXPECT_EQ(dispatcher_.waiting(), 1u);
+}
+
+// ---- Generations -------------------------------------------------------------------------------
+
+TEST_F(DispatcherTest, GenerationsShareTheCallsSmoothly) {
+  add_to("v1", kA, 90);
+  add_to("v2", kB, 10);
+  std::vector<size_t> canary;
+  for (uint64_t call = 0; call < 200; ++call) {
+    enqueue(call, "/s/m");
+    if (offers().at(0).second == kB) canary.push_back(call);
+    const double due = static_cast<double>(call + 1) * 0.1;
+    EXPECT_NEAR(static_cast<double>(canary.size()), due, 1.0) << "after call " << call;
+  }
+  EXPECT_EQ(canary.size(), 20u);
+}
+
+TEST_F(DispatcherTest, AShareIsOfTheGenerationHoweverManyLeasesItHas) {
+  add_to("v1", kA, 50);
+  add_to("v1", LeaseId{7}, 50);
+  add_to("v1", LeaseId{8}, 50);
+  add_to("v2", kB, 50);
+  for (uint64_t call = 0; call < 120; ++call) {
+    enqueue(call, "/s/m");
+    offers();
+  }
+  EXPECT_EQ(lease(kB).dispatched, 60u);
+  for (const LeaseId id : {kA, LeaseId{7}, LeaseId{8}}) EXPECT_EQ(lease(id).dispatched, 20u);
+}
+
+TEST_F(DispatcherTest, AGenerationWithoutAFreeSlotMakesUpForNothingLater) {
+  add_to("v1", kA, 50, 2);
+  add_to("v2", kB, 50);
+  uint64_t call = 0;
+  for (; call < 100; ++call) {
+    enqueue(call, "/s/m");
+    offers();
+  }
+  EXPECT_EQ(lease(kA).busy, 2u);
+  EXPECT_EQ(lease(kB).busy, 98u) << "the others take what it can't";
+  for (int i = 0; i < 10; ++i) {
+    while (lease(kA).busy > 0) dispatcher_.release(kA, now_);
+    enqueue(call++, "/s/m");
+    enqueue(call++, "/s/m");
+    offers();
+  }
+  EXPECT_NEAR(static_cast<double>(lease(kA).dispatched), 12, 1) << "half of the calls since";
+}
+
+TEST_F(DispatcherTest, AGenerationWithoutAShareStandsBy) {
+  add_to("standby", kB, 0, 2);
+  add_to("v1", kA, 1, 2);
+  for (uint64_t call = 0; call < 5; ++call) enqueue(call, "/s/m");
+  EXPECT_THAT(offers(), ElementsAre(std::pair(0u, kA), std::pair(1u, kA), std::pair(2u, kB),
+                                    std::pair(3u, kB)));
+  dispatcher_.release(kB, now_);
+  dispatcher_.release(kA, now_);
+  EXPECT_THAT(offers(), ElementsAre(std::pair(4u, kA)));
+  dispatcher_.remove_lease(kA, now_);
+  enqueue(5, "/s/m");
+  EXPECT_THAT(offers(), ElementsAre(std::pair(5u, kB))) << "there is no other";
+}
+
+TEST_F(DispatcherTest, TheLatestRegisterSpeaksForItsGeneration) {
+  add_to("v1", kA, 100);
+  add_to("v2", kB, 0);
+  add_to("v2", kC, 300);
+  for (uint64_t call = 0; call < 80; ++call) {
+    enqueue(call, "/s/m");
+    offers();
+  }
+  EXPECT_EQ(lease(kA).dispatched, 20u);
+  EXPECT_EQ(lease(kB).dispatched, 30u);
+  EXPECT_EQ(lease(kC).dispatched, 30u);
+}
+
+TEST_F(DispatcherTest, ARejectedCallGoesToTheOtherGeneration) {
+  add_to("v1", kA, 100);
+  add_to("v2", kB, 0);
+  EXPECT_EQ(requeue(1, "/s/m", {kA}), Enqueued::queued);
+  EXPECT_THAT(offers(), ElementsAre(std::pair(1u, kB)));
+}
+
+// ---- Sticky ------------------------------------------------------------------------------------
+
+class StickyTest : public DispatcherTest {
+ protected:
+  static std::string value(size_t i) { return "user-" + std::to_string(i); }
+  /// Where each of many values goes.
+  std::vector<LeaseId> places() {
+    std::vector<LeaseId> all;
+    for (size_t i = 0; i < 600; ++i) {
+      enqueue_sticky(next_++, value(i));
+      all.push_back(offers().at(0).second);
+      dispatcher_.release(all.back(), now_);
+    }
+    return all;
+  }
+  uint64_t next_ = 1000;
+};
+
+TEST_F(StickyTest, AValueStaysWithItsLease) {
+  for (const LeaseId id : {kA, kB, kC}) add(id, {"*"}, 1);
+  const auto before = places();
+  EXPECT_EQ(places(), before);
+  for (const LeaseId id : {kA, kB, kC}) {
+    EXPECT_NEAR(static_cast<double>(std::count(before.begin(), before.end(), id)), 200, 60);
+  }
+}
+
+TEST_F(StickyTest, OnlyTheValuesOfALeaseThatComesOrGoesMove) {
+  for (const LeaseId id : {kA, kB, kC}) add(id, {"*"}, 1);
+  const auto before = places();
+  dispatcher_.remove_lease(kB, now_);
+  const auto without = places();
+  for (size_t i = 0; i < before.size(); ++i) {
+    if (before[i] != kB) {
+      EXPECT_EQ(without[i], before[i]) << value(i);
+    }
+  }
+  const LeaseId fresh{9};
+  add(fresh, {"*"}, 1);
+  const auto after = places();
+  for (size_t i = 0; i < before.size(); ++i) {
+    if (after[i] != fresh) {
+      EXPECT_EQ(after[i], without[i]) << value(i);
+    }
+  }
+}
+
+TEST_F(StickyTest, CallsWaitForTheirLeaseAndOthersPassThem) {
+  for (const LeaseId id : {kA, kB}) add(id, {"*"}, 1);
+  enqueue_sticky(1, "x");
+  const LeaseId own = offers().at(0).second;
+  const LeaseId other = own == kA ? kB : kA;
+  enqueue_sticky(2, "x");
+  EXPECT_THAT(offers(), IsEmpty());
+  enqueue(3, "/s/m");
+  EXPECT_THAT(offers(), ElementsAre(std::pair(3u, other))) << "has no value";
+  enqueue(4, "/s/m");
+  dispatcher_.release(own, now_);
+  EXPECT_THAT(offers(), ElementsAre(std::pair(2u, own))) << "came before 4";
+  dispatcher_.remove_lease(own, now_);
+  enqueue_sticky(5, "x");
+  dispatcher_.release(other, now_);
+  EXPECT_THAT(offers(), ElementsAre(std::pair(4u, other)));
+  dispatcher_.release(other, now_);
+  EXPECT_THAT(offers(), ElementsAre(std::pair(5u, other)));
+}
+
+TEST_F(StickyTest, WaitingCallsMoveWithTheirValue) {
+  for (const LeaseId id : {kA, kB}) add(id, {"*"}, 1);
+  enqueue_sticky(1, "x");
+  const LeaseId own = offers().at(0).second;
+  enqueue_sticky(2, "x");
+  enqueue_sticky(3, "x");
+  dispatcher_.remove_lease(own, now_);
+  const LeaseId other = own == kA ? kB : kA;
+  EXPECT_THAT(offers(), ElementsAre(std::pair(2u, other)));
+  dispatcher_.remove_lease(other, now_);
+  add(kC, {"*"}, 9);
+  EXPECT_THAT(offers(), ElementsAre(std::pair(3u, kC)));
+}
+
+TEST_F(StickyTest, ValuesAreSharedByShareAndWeight) {
+  add_to("v1", kA, 50, 9, 100);
+  add_to("v1", kB, 50, 9, 200);
+  add_to("v2", kC, 25, 9, 100);
+  add_to("standby", LeaseId{9}, 0, 9, 1000);
+  const auto all = places();  // in proportion 50 : 100 : 25
+  EXPECT_NEAR(static_cast<double>(std::count(all.begin(), all.end(), kA)), 171, 60);
+  EXPECT_NEAR(static_cast<double>(std::count(all.begin(), all.end(), kB)), 343, 60);
+  EXPECT_NEAR(static_cast<double>(std::count(all.begin(), all.end(), kC)), 86, 50);
+  EXPECT_EQ(std::count(all.begin(), all.end(), LeaseId{9}), 0);
+  for (const LeaseId id : {kA, kB, kC}) dispatcher_.remove_lease(id, now_);
+  const auto standby = places();
+  EXPECT_EQ(std::count(standby.begin(), standby.end(), LeaseId{9}), 600) << "there is no other";
+}
+
+TEST_F(StickyTest, ACallItsLeaseRejectedGoesToTheNextOfItsValue) {
+  for (const LeaseId id : {kA, kB}) add(id, {"*"}, 1);
+  enqueue_sticky(1, "x");
+  const LeaseId own = offers().at(0).second;
+  dispatcher_.release(own, now_);
+  const Dispatcher::Call back{DispatchId{1}, "/s/m", Time::max(), Dispatcher::sticky_hash("x")};
+  EXPECT_EQ(dispatcher_.requeue(back, {own}, now_), Enqueued::queued);
+  const LeaseId other = offers().at(0).second;
+  EXPECT_NE(other, own);
+  EXPECT_EQ(dispatcher_.requeue(back, {own, other}, now_), Enqueued::rejected_by_all);
+}
+
+// ---- Overload ----------------------------------------------------------------------------------
+
+TEST_F(DispatcherTest, UnderOverloadTheNewestGoesFirst) {
+  add(kA, {"*"}, 1);
+  enqueue(1, "/s/m");
+  ASSERT_THAT(calls(), ElementsAre(1));
+  for (uint64_t call = 2; call <= 5; ++call) enqueue(call, "/s/m");
+  const auto next = [&] {
+    dispatcher_.release(kA, now_);
+    return calls().at(0);
+  };
+  now_ += kOverload;
+  EXPECT_EQ(next(), 2u) << "the oldest has not waited longer than that";
+  now_ += 1ms;
+  enqueue(6, "/s/m");
+  EXPECT_EQ(next(), 6u);
+  dispatcher_.release(kA, now_);
+  EXPECT_EQ(requeue(6, "/s/m"), Enqueued::queued);
+  EXPECT_THAT(calls(), ElementsAre(6)) << "what came back is first all the same";
+  EXPECT_EQ(next(), 5u);
+  EXPECT_EQ(next(), 4u);
+  EXPECT_EQ(next(), 3u);
+}
+
+TEST_F(DispatcherTest, OverloadIsThePoolsOwn) {
+  add(kA, {"/s/*"}, 1);
+  add(kB, {"/t/*"}, 1);
+  enqueue(1, "/s/m");
+  ASSERT_THAT(calls(), ElementsAre(1));
+  enqueue(2, "/s/m");
+  now_ += 2 * kOverload;
+  enqueue(3, "/s/m");
+  enqueue(4, "/t/m");
+  ASSERT_THAT(calls(), ElementsAre(4));
+  enqueue(5, "/t/m");
+  enqueue(6, "/t/m");
+  dispatcher_.release(kA, now_);
+  dispatcher_.release(kB, now_);
+  EXPECT_THAT(calls(), testing::UnorderedElementsAre(3, 5));
+}
+
+TEST_F(DispatcherTest, ACallPastItsDeadlineMakesRoomInTheLineButWaitsForItsEnd) {
+  add(kA, {"*"}, 9);
+  enqueue(1, "/s/m", now_ + 1s);
+  now_ += 1s;
+  EXPECT_THAT(calls(), IsEmpty());
+  dispatcher_.remove_lease(kA, now_);
+  EXPECT_EQ(dispatcher_.waiting(), 1u);
+  dispatcher_.take_held_since(now_);
+  dispatcher_.remove(DispatchId{1});
+  EXPECT_EQ(dispatcher_.waiting(), 0u);
+}
+
+// ---- Suspect, draining -------------------------------------------------------------------------
+
+TEST_F(DispatcherTest, ASuspectLeaseGetsNothingUntilItIsNone) {
+  add(kA, {"*"}, 9);
+  add(kB, {"*"}, 1);
+  dispatcher_.set_suspect(kA, true, now_);
+  for (uint64_t call = 1; call <= 3; ++call) enqueue(call, "/s/m");
+  EXPECT_THAT(offers(), ElementsAre(std::pair(1u, kB)));
+  dispatcher_.set_suspect(kA, false, now_);
+  EXPECT_THAT(offers(), ElementsAre(std::pair(2u, kA), std::pair(3u, kA)));
+}
+
+TEST_F(DispatcherTest, CallsOfALastLeaseThatIsSuspectAreHeld) {
+  add(kA, {"/s/m"}, 2);
+  enqueue(1, "/s/m");
+  ASSERT_THAT(calls(), ElementsAre(1));
+  dispatcher_.set_suspect(kA, true, now_);
+  enqueue(2, "/s/m");
+  EXPECT_EQ(dispatcher_.held_since(), now_);
+  dispatcher_.release(kA, now_);
+  EXPECT_EQ(lease(kA).busy, 0u);
+  dispatcher_.set_suspect(kA, false, now_);
+  EXPECT_THAT(calls(), ElementsAre(2));
+  dispatcher_.set_suspect(kA, true, now_);
+  enqueue(3, "/s/m");
+  EXPECT_THAT(expire(now_), ElementsAre(3));
+  EXPECT_EQ(enqueue(4, "/s/m"), Enqueued::queued) << "no active lease at all";
+}
+
+TEST_F(DispatcherTest, ADrainingLeaseGetsNothingEver) {
+  add(kA, {"/s/m"}, 9);
+  add(kB, {"/t/m"}, 9);
+  enqueue(1, "/s/m");
+  dispatcher_.drain_lease(kA, now_);
+  dispatcher_.drain_lease(kA, now_);
+  EXPECT_THAT(offers(), IsEmpty());
+  dispatcher_.set_suspect(kA, true, now_);
+  dispatcher_.set_suspect(kA, false, now_);
+  EXPECT_THAT(offers(), IsEmpty());
+  EXPECT_TRUE(lease(kA).draining);
+  EXPECT_THAT(expire(now_), ElementsAre(1));
+  EXPECT_EQ(enqueue(2, "/s/m"), Enqueued::unimplemented);
+  dispatcher_.remove_lease(kA, now_);
+  EXPECT_EQ(dispatcher_.held_since(), std::nullopt);
+}
+
+// ---- Reports -----------------------------------------------------------------------------------
+
+TEST_F(DispatcherTest, PoolsAreReported) {
+  add(kA, {"/t/m", "/s/*"}, 1);
+  enqueue(1, "/s/m");
+  ASSERT_THAT(calls(), ElementsAre(1));
+  enqueue(2, "/s/m");
+  now_ += 2s;
+  enqueue(3, "/s/n");
+  const auto pools = dispatcher_.pools(now_);
+  ASSERT_EQ(pools.size(), 2u);
+  EXPECT_EQ(pools[0].pool->pattern(), "/s/*");
+  EXPECT_EQ(pools[0].pool->waiting, 2u);
+  EXPECT_EQ(pools[0].oldest, 2s);
+  EXPECT_EQ(pools[0].pool->generations().front().dispatched, 1u);
+  EXPECT_EQ(pools[1].pool->waiting, 0u);
+  EXPECT_EQ(pools[1].oldest, 0s);
 }
 
 }  // namespace
