@@ -10,6 +10,7 @@
 #include "daemon/config/config.h"
 #include "daemon/inbound/server.h"
 #include "daemon/ipc/session.h"
+#include "daemon/services/describe.h"
 
 namespace legated {
 
@@ -19,7 +20,7 @@ class Inbound {
   Inbound(Loop& loop, const Config& config, std::function<void()> on_change)
       : loop_(loop), config_(config), on_change_(std::move(on_change)) {}
 
-  /// LISTEN, REGISTER, SERVE or UNREGISTER.
+  /// LISTEN, REGISTER, SERVE, UNREGISTER, DESCRIBE or SET_HEALTH.
   void on_request(Session& session, const legate::ipc::Frame& frame);
 
   /// The peer will leave: it gets no more calls.
@@ -42,6 +43,8 @@ class Inbound {
   void register_methods(Session& session, const legate::ipc::Frame& frame);
   void serve(Session& session, const legate::ipc::Frame& frame);
   void unregister(Session& session, const legate::ipc::Frame& frame);
+  void describe(Session& session, const legate::ipc::Frame& frame);
+  void set_health(Session& session, const legate::ipc::Frame& frame);
   Server* find(SessionId session, uint32_t listen_id) const;
   void on_closed(Server& server);
 
@@ -52,6 +55,7 @@ class Inbound {
   std::vector<std::unique_ptr<Server>> servers_;
   std::map<SessionId, std::map<uint32_t, Server*>> held_;  // by the id of the LISTEN
   uint64_t next_lease_ = 0;
+  std::map<Describe*, std::unique_ptr<Describe>> describes_;
 };
 
 }  // namespace legated

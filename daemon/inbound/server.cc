@@ -12,6 +12,9 @@ namespace {
 
 // Enough that a burst of calls is accepted without a turn of the loop each.
 constexpr int kRequestsAhead = 64;
+// Of the daemon's own services: far above one watch of each client's, low enough that they cost
+// little.
+constexpr size_t kMaxLocalCalls = 10'000;
 
 }  // namespace
 
@@ -22,6 +25,7 @@ Server::Server(Loop& loop, const Config& config, ServerSettings settings,
       settings_(std::move(settings)),
       on_closed_(std::move(on_closed)),
       dispatcher_(config.inbound.queue),
+      services_(loop, settings_, config.inbound.hold),
       hold_(loop, [this] { on_hold_over(); }) {
   std::array<grpc_arg, 5> args{};
   const auto set = [&](size_t index, const char* key, int value) {
@@ -69,6 +73,7 @@ void Server::add_holder(SessionId session) {
 
 void Server::remove_holder(SessionId session) {
   remove_leases(session);
+  services_.remove_session(session);
   holders_.erase(session);
   if (!holders_.empty() || unheld_since_) return;
   unheld_since_ = loop_.now();
@@ -78,6 +83,7 @@ void Server::remove_holder(SessionId session) {
 void Server::serve() {
   if (serving_ || draining_) return;
   serving_ = true;
+  services_.set_serving(true);
   grpc_server_start(server_);
   for (int i = 0; i < kRequestsAhead; ++i) request_call();
 }
@@ -95,12 +101,14 @@ void Server::add_lease(LeaseId id, Lease lease, const std::vector<std::string>& 
                        uint32_t slots) {
   leases_[id] = lease;
   dispatcher_.add_lease(id, patterns, slots);
+  services_.add_lease(id, lease.session->id(), patterns);
   loop_.queue_pump(*this);
 }
 
 void Server::remove_lease(LeaseId id) {
   leases_.erase(id);
   dispatcher_.remove_lease(id, loop_.now());
+  services_.remove_lease(id);
   set_hold_timer();
 }
 
@@ -135,9 +143,33 @@ void Server::on_call_accepted(ServerCall& call, bool ok) {
   }
   ++active_;
   if (!draining_) request_call();
+  if (services_.serve(call.method())) return answer_locally(call);
   call.begin();
   if (Status fault = call.check_request(); !fault.ok()) return call.refuse(std::move(fault));
   place(call, dispatcher_.enqueue(call.id(), call.method(), call.deadline(), loop_.now()));
+}
+
+void Server::answer_locally(ServerCall& accepted) {
+  const DispatchId id = accepted.id();
+  const bool too_many = local_calls_.size() >= kMaxLocalCalls;
+  auto handler = too_many ? nullptr : services_.make_handler(accepted.method());
+  const bool known = handler != nullptr;
+  LocalCall& call = *(local_calls_[id] = std::make_unique<LocalCall>(
+                          loop_, static_cast<LocalCallOwner&>(*this), id, accepted.hand_over(),
+                          accepted.method(), std::move(handler)));
+  calls_.erase(id);  // and with it `accepted`
+  if (too_many) {
+    call.end({StatusCode::resource_exhausted,
+              std::to_string(kMaxLocalCalls) +
+                  " calls to services of legated itself are open on this server, the most there "
+                  "may be",
+              Origin::daemon,
+              {}});
+  } else if (!known) {
+    call.end({StatusCode::unimplemented, "Method not implemented", Origin::daemon, {}});
+  } else if (draining_) {
+    call.drain();
+  }
 }
 
 void Server::place(ServerCall& call, Dispatcher::Enqueued result) {
@@ -182,6 +214,15 @@ bool Server::may_queue(uint64_t bytes) {
 
 void Server::on_call_finished(ServerCall& call) {
   calls_.erase(call.id());
+  on_call_gone();
+}
+
+void Server::on_local_call_finished(LocalCall& call) {
+  local_calls_.erase(call.id());
+  on_call_gone();
+}
+
+void Server::on_call_gone() {
   --active_;
   if (draining_ && active_ == 0) disconnect_clients();
   close_if_done();
@@ -226,6 +267,8 @@ void Server::on_hold_over() {
 void Server::drain() {
   if (draining_) return;
   draining_ = true;
+  services_.set_serving(false);
+  for (const auto& [id, call] : local_calls_) call->drain();
   // Also before serve(): a server that was never started is shut down all the same.
   grpc_server_shutdown_and_notify(server_, loop_.completions(), &shutdown_done_);
   if (active_ == 0) disconnect_clients();
@@ -240,6 +283,7 @@ void Server::end_calls(const Status& status) {
   for (const auto& [id, call] : calls_) {
     if (call->since() != Loop::Time{}) call->refuse(status);
   }
+  for (const auto& [id, call] : local_calls_) call->end(status);
 }
 
 void Server::on_shutdown(bool) {
@@ -248,7 +292,7 @@ void Server::on_shutdown(bool) {
 }
 
 void Server::close_if_done() {
-  if (!shut_down_ || !calls_.empty()) return;
+  if (!shut_down_ || !calls_.empty() || !local_calls_.empty()) return;
   const auto on_closed = std::move(on_closed_);
   on_closed(*this);  // destroys this
 }

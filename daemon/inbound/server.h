@@ -18,12 +18,14 @@
 #include "daemon/config/server_settings.h"
 #include "daemon/core/dispatcher.h"
 #include "daemon/grpc/operation.h"
+#include "daemon/inbound/local_call.h"
 #include "daemon/inbound/server_call.h"
 #include "daemon/ipc/session.h"
+#include "daemon/services/services.h"
 
 namespace legated {
 
-class Server final : private CallOwner, private EndOfPass {
+class Server final : private CallOwner, private LocalCallOwner, private EndOfPass {
  public:
   struct Lease {
     Session* session;
@@ -74,6 +76,13 @@ class Server final : private CallOwner, private EndOfPass {
   const Dispatcher& dispatcher() const { return dispatcher_; }
   const std::set<SessionId>& holders() const { return holders_; }
   const std::map<LeaseId, Lease>& leases() const { return leases_; }
+  /// The daemon's own services on this port, and what they tell.
+  Services& services() { return services_; }
+  const Services& services() const { return services_; }
+  template <class Visit>
+  void each_local_call(Visit visit) const {
+    for (const auto& [id, call] : local_calls_) visit(*call);
+  }
   template <class Visit>
   void each_call(Visit visit) const {
     for (const auto& [id, call] : calls_) {
@@ -89,9 +98,12 @@ class Server final : private CallOwner, private EndOfPass {
   bool may_queue(uint64_t bytes) override;
   void unqueue(uint64_t bytes) override { queued_bytes_ -= bytes; }
   void on_call_finished(ServerCall& call) override;
+  void on_local_call_finished(LocalCall& call) override;
   void run() override;  // hands waiting calls to workers
 
   void request_call();
+  void answer_locally(ServerCall& accepted);
+  void on_call_gone();
   void place(ServerCall& call, Dispatcher::Enqueued result);
   void on_hold_over();
   void set_hold_timer();
@@ -114,7 +126,9 @@ class Server final : private CallOwner, private EndOfPass {
   std::map<LeaseId, Lease> leases_;
   std::unordered_map<DispatchId, std::unique_ptr<ServerCall>>
       calls_;          // also those that wait for a call
-  size_t active_ = 0;  // calls that have come and not ended
+  Services services_;
+  std::unordered_map<DispatchId, std::unique_ptr<LocalCall>> local_calls_;
+  size_t active_ = 0;  // calls that have come and not ended, of both kinds
   uint64_t queued_bytes_ = 0;
   uint64_t next_call_ = 0;
   Timer hold_;
