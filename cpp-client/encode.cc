@@ -162,6 +162,13 @@ void encode_register(Builder& builder, ServerId server, const std::vector<std::s
   builder.Finish(ipc::CreateRegister(builder, server.value, offset, slots));
 }
 
+void encode_set_health(Builder& builder, ServerId server, const std::string& service,
+                       ipc::Health health) {
+  builder.Clear();
+  const auto offset = text(builder, service);
+  builder.Finish(ipc::CreateSetHealth(builder, server.value, offset, health));
+}
+
 void encode_query(Builder& builder, const std::string& what) {
   builder.Clear();
   builder.Finish(ipc::CreateQuery(builder, builder.CreateString(what)));

@@ -14,6 +14,7 @@ struct WorkerOptions {
   std::string socket{};     // path of the daemon's
   std::string address{};    // to listen on, such as 127.0.0.1:0
   uint32_t slots = 8;       // calls served at once
+  std::string descriptors{};  // a FileDescriptorSet for reflection; empty: none
   bool print_port = false;  // "listening PORT" to the standard output once calls are served
   std::chrono::milliseconds grace{10'000};  // for handlers that run when it is time to leave
 };

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "daemon/daemon.h"
+#include "daemon/services/health_service.h"
 #include "daemon/version.h"
 
 namespace legated {
@@ -130,6 +131,15 @@ std::string Daemon::calls_json() const {
       if (call.worker()) entry["session"] = raw(*call.worker());
       calls.push_back(std::move(entry));
     });
+    server->each_local_call([&](const LocalCall& call) {
+      calls.push_back({{"session", nullptr},
+                       {"id", 0},
+                       {"direction", "in"},
+                       {"method", call.method()},
+                       {"age_ms", milliseconds(loop_.now() - call.since())},
+                       {"state", "legated"},
+                       {"target", server->address()}});
+    });
   }
   return dump({{"calls", calls}});
 }
@@ -145,8 +155,12 @@ std::string Daemon::workers_json() const {
                         {"methods", state.patterns},
                         {"slots", state.slots},
                         {"busy", state.busy},
+                        {"descriptors", server->services().descriptors(id)},
                         {"dispatched", state.dispatched}});
     }
+    json health = json::array();
+    for (const auto& [service, status] : server->services().health())
+      health.push_back({{"service", service}, {"status", name(status)}});
     servers.push_back({{"address", server->address()},
                        {"port", server->port()},
                        {"serving", server->serving()},
@@ -154,6 +168,8 @@ std::string Daemon::workers_json() const {
                        {"holders", server->holders().size()},
                        {"queued", server->dispatcher().waiting()},
                        {"in_flight", server->calls()},
+                       {"services", server->services().own()},
+                       {"health", health},
                        {"leases", leases}});
   }
   return dump({{"servers", servers}});

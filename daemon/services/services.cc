@@ -140,9 +140,9 @@ std::vector<std::string> Services::service_names() const {
 
 std::vector<std::string> Services::own() const {
   std::vector<std::string> names;
-  for (const std::string_view service : kOwn) {
-    if (on(service)) names.emplace_back(service);
-  }
+  if (on(kHealthService)) names.emplace_back("health");
+  if (on(kReflectionService) || on(kReflectionAlphaService)) names.emplace_back("reflection");
+  if (on(kChannelzService)) names.emplace_back("channelz");
   return names;
 }
 

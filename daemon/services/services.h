@@ -43,7 +43,7 @@ class Services final : private Reflected {
 
   // ---- For the operator
 
-  /// The services of the daemon's own that answer now.
+  /// Those that answer now: "health", "reflection", "channelz".
   std::vector<std::string> own() const;
   std::map<std::string, ServingStatus> health() const { return health_.list(); }
   /// Files registered by the lease.
