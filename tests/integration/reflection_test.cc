@@ -145,11 +145,11 @@ TEST(ReflectionService, ASlowReaderWaitsForItself) {
     Reflection stream(worker.address);
     grpc::reflection::v1::ServerReflectionRequest request;
     request.set_file_by_filename("big.proto");
-    for (int i = 0; i < 300; ++i) ASSERT_TRUE(stream.stream().Write(request));
+    for (int i = 0; i < 150; ++i) ASSERT_TRUE(stream.stream().Write(request));
     EXPECT_EQ(check(worker.address, "t.Big"), "SERVING") << "nobody else waits";
     EXPECT_LT(daemon.resident(), before + 100'000'000);
     grpc::reflection::v1::ServerReflectionResponse response;
-    for (int i = 0; i < 300; ++i) ASSERT_TRUE(stream.stream().Read(&response)) << i;
+    for (int i = 0; i < 150; ++i) ASSERT_TRUE(stream.stream().Read(&response)) << i;
   }
   EXPECT_TRUE(eventually([&] {
     return ask(*worker.connection, "status")["calls"]["incoming"] == 0;

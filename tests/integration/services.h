@@ -50,7 +50,7 @@ class ReflectionStream {
   }
   ~ReflectionStream() {
     context_.TryCancel();
-    stream_->Finish();
+    if (!finished_) stream_->Finish();
   }
 
   Response ask(const Request& request) {
@@ -86,6 +86,7 @@ class ReflectionStream {
     Response response;
     stream_->WritesDone();
     EXPECT_FALSE(stream_->Read(&response));
+    finished_ = true;
     return stream_->Finish();
   }
   grpc::ClientReaderWriter<Request, Response>& stream() { return *stream_; }
@@ -94,6 +95,7 @@ class ReflectionStream {
   std::unique_ptr<typename Service::Stub> stub_;
   grpc::ClientContext context_;
   std::unique_ptr<grpc::ClientReaderWriter<Request, Response>> stream_;
+  bool finished_ = false;
 };
 using Reflection = ReflectionStream<grpc::reflection::v1::ServerReflection,
                                     grpc::reflection::v1::ServerReflectionRequest,
@@ -113,7 +115,8 @@ struct ServerHolder {
     Switch reflection = Switch::inherit;
     Switch channelz = Switch::inherit;
   };
-  explicit ServerHolder(const DaemonProcess& daemon, const Switches& switches = {});
+  ServerHolder(const DaemonProcess& daemon, const Switches& switches);
+  explicit ServerHolder(const DaemonProcess& daemon) : ServerHolder(daemon, Switches{}) {}
   RawPeer peer;
   std::string address;
 };

@@ -121,7 +121,7 @@ TEST(DescriptorSetTest, WhatIsNoSetIsRefused) {
   const std::string whole = good().SerializeAsString();
   size_t refused = 0;
   for (size_t length = 0; length < whole.size(); ++length)
-    refused += refusal(whole.substr(0, length)).empty() ? 0 : 1;
+    refused += refusal(whole.substr(0, length)).empty() ? 0U : 1U;
   EXPECT_EQ(refused, whole.size());
 }
 
@@ -247,7 +247,7 @@ TEST(DescriptorSetTest, DamagedSetsAreAnswered) {
       }
       if (bytes.empty()) break;
     }
-    good_ones += refusal(bytes).empty() ? 1 : 0;
+    good_ones += refusal(bytes).empty() ? 1U : 0U;
   }
   EXPECT_LT(good_ones, 4000U);
 }

@@ -12,7 +12,7 @@ using enum ServingStatus;
 constexpr SessionId kAnn{1};
 constexpr SessionId kBob{2};
 
-struct Told : HealthState::Watcher {
+struct Told final : HealthState::Watcher {
   void on_health(ServingStatus status) override { all.push_back(status); }
   std::vector<ServingStatus> all;
 };
