@@ -123,13 +123,16 @@ fi
 
 grpcurl=grpcurl
 if [[ -x build/bin/grpcurl ]]; then grpcurl=build/bin/grpcurl; fi
-grpcurl+=" -plaintext -proto examples/greeter/greeter.proto"
+grpcurl+=" -plaintext"
 service=legated.greeter.v1.Greeter
 cat <<TEXT
 
 The greeter listens on 127.0.0.1:$port. Call it from another terminal, in this folder:
 
-  with grpcurl
+  with grpcurl, which learns from the port itself what there is to call
+    $grpcurl 127.0.0.1:$port list
+    $grpcurl 127.0.0.1:$port describe $service
+    $grpcurl 127.0.0.1:$port grpc.health.v1.Health/Check
     $grpcurl -d '{"name":"Ada"}' 127.0.0.1:$port $service/SayHello
     $grpcurl -d '{"name":"Ada"}{"name":"Grace"}' 127.0.0.1:$port $service/CollectHellos
     $grpcurl -d '{"name":"Ada","count":3}' 127.0.0.1:$port $service/ListHellos

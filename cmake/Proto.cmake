@@ -1,17 +1,22 @@
 find_program(GRPC_CPP_PLUGIN grpc_cpp_plugin REQUIRED)
 
-# legated_proto(TARGET PROTO [GRPC])
+# legated_proto(TARGET PROTO [GRPC] [ROOT FOLDER])
 #
 # Makes the static library TARGET of the C++ code that protoc makes of PROTO (NAME.proto) in the
-# build folder: `#include "NAME.pb.h"`, and with GRPC `#include "NAME.grpc.pb.h"`.
+# build folder: `#include "NAME.pb.h"`, and with GRPC `#include "NAME.grpc.pb.h"`. With ROOT the file
+# is known to protobuf, and included, by its path within that folder.
 function(legated_proto target proto)
-  cmake_parse_arguments(PARSE_ARGV 2 arg "GRPC" "" "")
+  cmake_parse_arguments(PARSE_ARGV 2 arg "GRPC" "ROOT" "")
   if(arg_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "legated_proto: unknown arguments ${arg_UNPARSED_ARGUMENTS}")
   endif()
   cmake_path(ABSOLUTE_PATH proto)
-  cmake_path(GET proto STEM name)
   cmake_path(GET proto PARENT_PATH source_folder)
+  if(arg_ROOT)
+    cmake_path(ABSOLUTE_PATH arg_ROOT OUTPUT_VARIABLE source_folder)
+  endif()
+  cmake_path(RELATIVE_PATH proto BASE_DIRECTORY "${source_folder}" OUTPUT_VARIABLE name)
+  cmake_path(REMOVE_EXTENSION name)
   # A folder for each target: protos of different folders may share a name.
   set(folder "${CMAKE_CURRENT_BINARY_DIR}/generated/${target}")
   file(MAKE_DIRECTORY "${folder}")

@@ -236,6 +236,32 @@ Status Connection::serve(ServerId server) {
   return *request_about(FrameType::serve, server.value)->status;
 }
 
+Status Connection::describe(LeaseId lease, std::string_view descriptor_set) {
+  Lock lock = session_->lock();
+  const auto stream = session_->new_stream(Stream::Kind::query);
+  Call call(session_, stream);
+  if (!stream->status) {
+    session_->add({.call_id = stream->id, .type = FrameType::describe, .aux = lease.value});
+    stream->half_close = true;
+    session_->write(*stream, descriptor_set, lock);
+  }
+  lock.unlock();
+  return call.finish();
+}
+
+Status Connection::set_health(ServerId server, const std::string& service, Health health) {
+  Lock lock = session_->lock();
+  const auto [id, request] = session_->new_request(FrameType::set_health);
+  if (!request->status) {
+    encode_set_health(session_->builder(), server, service, health);
+    session_->add({.call_id = id, .type = FrameType::set_health}, /*with_meta=*/true);
+    session_->flush(lock);
+  }
+  Status status = answer(*request, lock);
+  session_->forget_request(id);
+  return status;
+}
+
 Status Connection::unregister(LeaseId lease) {
   Status status = *request_about(FrameType::unregister, lease.value)->status;
   const Lock lock = session_->lock();

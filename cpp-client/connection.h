@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -122,6 +123,12 @@ class Connection {
                          std::function<void(std::shared_ptr<ServerCall>)> dispatched,
                          const LeaseOptions& options = {});
   Status serve(ServerId server);
+  /// Registers the descriptors of what the lease serves, a serialized FileDescriptorSet, which
+  /// reflection shows while the lease is there.
+  Status describe(LeaseId lease, std::string_view descriptor_set);
+  /// What the daemon tells of the health of a service, "package.Service", as far as this process
+  /// serves it; empty: of all that it serves.
+  Status set_health(ServerId server, const std::string& service, Health health);
   /// No more dispatches; those running go on.
   Status unregister(LeaseId lease);
   /// Waits until no dispatch is open. False when the time is over first.

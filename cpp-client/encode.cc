@@ -187,6 +187,13 @@ void encode_command(Builder& builder, const Command& command) {
   builder.Finish(ipc::CreateCommand(builder, what, command.session, command.call, server));
 }
 
+void encode_set_health(Builder& builder, ServerId server, const std::string& service,
+                       ipc::Health health) {
+  builder.Clear();
+  const auto offset = text(builder, service);
+  builder.Finish(ipc::CreateSetHealth(builder, server.value, offset, health));
+}
+
 void encode_query(Builder& builder, const std::string& what) {
   builder.Clear();
   builder.Finish(ipc::CreateQuery(builder, builder.CreateString(what)));

@@ -29,6 +29,8 @@ void encode_listen(Builder& builder, const std::string& address);
 void encode_register(Builder& builder, ServerId server, const std::vector<std::string>& methods,
                      uint32_t slots, const LeaseOptions& options);
 void encode_command(Builder& builder, const Command& command);
+void encode_set_health(Builder& builder, ServerId server, const std::string& service,
+                       ipc::Health health);
 void encode_query(Builder& builder, const std::string& what);
 
 /// Whether the receiver may verify the finished table: neither too long nor of too many tables.

@@ -18,6 +18,7 @@ using Microseconds = std::chrono::microseconds;
 /// Keys and values in order; duplicates are separate entries. Values of "-bin" keys are raw bytes.
 using Metadata = std::vector<std::pair<std::string, std::string>>;
 
+using ipc::Health;
 using ipc::Origin;
 using ipc::Role;
 using ipc::Shape;

@@ -48,6 +48,10 @@ int run_worker(const WorkerOptions& options, Handlers handlers) {
       connection->register_methods(listening.server, std::move(handlers), options.slots,
                                    options.lease);
   if (!done(options, "register methods", lease.status)) return 1;
+  if (!options.descriptors.empty()) {
+    const Status described = connection->describe(lease.id, options.descriptors);
+    if (!done(options, "register descriptors", described)) return 1;
+  }
   if (!done(options, "serve", connection->serve(listening.server))) return 1;
   if (options.print_port) std::cout << "listening " << listening.port << std::endl;
 

@@ -16,6 +16,7 @@ struct WorkerOptions {
   std::string address{};    // to listen on, such as 127.0.0.1:0
   uint32_t slots = 8;       // calls served at once
   LeaseOptions lease{};     // generation and share
+  std::string descriptors{};  // a FileDescriptorSet for reflection; empty: none
   bool print_port = false;  // "listening PORT" to the standard output once calls are served
   std::chrono::milliseconds grace{10'000};  // for handlers that run when it is time to leave
 };

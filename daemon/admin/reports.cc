@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "daemon/daemon.h"
+#include "daemon/services/health_service.h"
 #include "daemon/version.h"
 
 namespace legated {
@@ -152,6 +153,15 @@ std::string Daemon::calls_json() const {
       if (call.worker()) entry["session"] = raw(*call.worker());
       calls.push_back(std::move(entry));
     });
+    server->each_local_call([&](const LocalCall& call) {
+      calls.push_back({{"session", nullptr},
+                       {"id", 0},
+                       {"direction", "in"},
+                       {"method", call.method()},
+                       {"age_ms", milliseconds(loop_.now() - call.since())},
+                       {"state", "legated"},
+                       {"target", server->address()}});
+    });
   }
   return dump({{"calls", calls}});
 }
@@ -171,6 +181,7 @@ json leases_json(const Server& server, Loop::Time now) {
                       {"slots", registered.slots},
                       {"busy", state.busy},
                       {"dispatched", state.dispatched},
+                      {"descriptors", server.services().descriptors(id)},
                       {"age_ms", milliseconds(now - lease.since)},
                       {"state", state.draining  ? "draining"
                                 : state.suspect ? "suspect"
@@ -215,6 +226,9 @@ json pools_json(const Dispatcher& dispatcher, Loop::Time now) {
 std::string Daemon::workers_json() const {
   json servers = json::array();
   for (const auto& server : inbound_.servers()) {
+    json health = json::array();
+    for (const auto& [service, status] : server->services().health())
+      health.push_back({{"service", service}, {"status", name(status)}});
     servers.push_back({{"name", server->name()},
                        {"address", server->address()},
                        {"addresses", server->port().addresses()},
@@ -227,6 +241,8 @@ std::string Daemon::workers_json() const {
                        {"holders", server->holders().size()},
                        {"queued", server->dispatcher().waiting()},
                        {"in_flight", server->calls()},
+                       {"services", server->services().own()},
+                       {"health", health},
                        {"leases", leases_json(*server, loop_.now())},
                        {"pools", pools_json(server->dispatcher(), loop_.now())},
                        {"policies", report(server->policies(), loop_.now())}});

@@ -20,6 +20,14 @@ constexpr size_t kMaxServers = 100;
 constexpr size_t kMaxLeases = 1000;
 constexpr size_t kMaxPatternBytes = 65'536;  // of one REGISTER
 constexpr size_t kMaxGeneration = 100;       // bytes of a generation's label
+constexpr int kMaxDescribes = 4;             // under way at once
+
+Status no_such_lease(CallId request) {
+  return {StatusCode::failed_precondition,
+          "lease " + std::to_string(raw(request)) + " is not of this connection",
+          Origin::daemon,
+          {}};
+}
 
 constexpr std::string_view kNamed = "legated:///";
 
@@ -40,6 +48,8 @@ void Inbound::on_request(Session& session, const Frame& frame) {
     case FrameType::listen: return listen(session, frame);
     case FrameType::register_methods: return register_methods(session, frame);
     case FrameType::serve: return serve(session, frame);
+    case FrameType::describe: return describe(session, frame);
+    case FrameType::set_health: return set_health(session, frame);
     default: return unregister(session, frame);
   }
 }
@@ -249,6 +259,51 @@ void Inbound::unregister(Session& session, const Frame& frame) {
                       "lease " + std::to_string(frame.header.aux) + " is not of this connection",
                       Origin::daemon,
                       {}});
+}
+
+void Inbound::describe(Session& session, const Frame& frame) {
+  const CallId id{frame.header.call_id};
+  const CallId request{frame.header.aux};
+  const auto take = [this, request](Session& from, std::string_view set) -> Status {
+    for (const auto& server : servers_) {
+      if (const auto lease = server->leases().find(from.id(), request)) {
+        return server->services().describe(*lease, from, set);
+      }
+    }
+    return no_such_lease(request);
+  };
+  const bool known = std::any_of(servers_.begin(), servers_.end(), [&](const auto& server) {
+    return server->leases().find(session.id(), request).has_value();
+  });
+  if (!known) return session.answer(id, no_such_lease(request));
+  const auto open = std::count_if(describes_.begin(), describes_.end(), [&](const auto& entry) {
+    return entry.second->session_id() == session.id();
+  });
+  if (open >= kMaxDescribes) {
+    return session.answer(id, {StatusCode::resource_exhausted,
+                               "this connection has " + std::to_string(kMaxDescribes) +
+                                   " DESCRIBE under way; finish them first",
+                               Origin::daemon,
+                               {}});
+  }
+  auto made = std::make_unique<Describe>(loop_, config_, session, id, take,
+                                         [this](Describe& done) { describes_.erase(&done); });
+  describes_[made.get()] = std::move(made);
+}
+
+void Inbound::set_health(Session& session, const Frame& frame) {
+  const CallId id{frame.header.call_id};
+  const SetHealth& meta = frame.as<SetHealth>();
+  Server* const server = find(session.id(), meta.server());
+  if (server == nullptr) {
+    return session.answer(
+        id, {StatusCode::failed_precondition,
+             "server " + std::to_string(meta.server()) + " is not listening on this connection",
+             Origin::daemon,
+             {}});
+  }
+  session.answer(id, server->services().set_health(session.id(), std::string(view(meta.service())),
+                                                   meta.health() == Health::serving));
 }
 
 void Inbound::on_peer_leaving(SessionId session) {

@@ -14,6 +14,7 @@
 #include "daemon/config/config.h"
 #include "daemon/inbound/server.h"
 #include "daemon/ipc/session.h"
+#include "daemon/services/describe.h"
 
 namespace legated {
 
@@ -27,7 +28,7 @@ class Inbound {
   /// can't.
   void start();
 
-  /// LISTEN, REGISTER, SERVE or UNREGISTER.
+  /// LISTEN, REGISTER, SERVE, UNREGISTER, DESCRIBE or SET_HEALTH.
   void on_request(Session& session, const legate::ipc::Frame& frame);
 
   /// The session's leases get no more calls and are told to leave; it gets no new ones.
@@ -68,6 +69,8 @@ class Inbound {
   void register_methods(Session& session, const legate::ipc::Frame& frame);
   void serve(Session& session, const legate::ipc::Frame& frame);
   void unregister(Session& session, const legate::ipc::Frame& frame);
+  void describe(Session& session, const legate::ipc::Frame& frame);
+  void set_health(Session& session, const legate::ipc::Frame& frame);
   Server* find(SessionId session, uint32_t listen_id) const;
   void tell_holders(Server& server);
   void on_closed(Server& server);
@@ -82,6 +85,7 @@ class Inbound {
   std::map<SessionId, Session*> peers_;  // that have asked for anything
   std::set<SessionId> drained_;          // workers: they may register nothing more
   uint64_t next_lease_ = 0;
+  std::map<Describe*, std::unique_ptr<Describe>> describes_;
 };
 
 }  // namespace legated

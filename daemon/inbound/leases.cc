@@ -20,11 +20,12 @@ Value spread(LeaseId id, Value value) {
 
 }  // namespace
 
-Leases::Leases(Loop& loop, const Config& config, Dispatcher& dispatcher,
+Leases::Leases(Loop& loop, const Config& config, Dispatcher& dispatcher, Services& services,
                std::function<void()> changed)
     : loop_(loop),
       config_(config),
       dispatcher_(dispatcher),
+      services_(services),
       changed_(std::move(changed)),
       suspects_(config.inbound.suspect),
       recycle_(loop, [this] { on_recycle_time(); }),
@@ -33,6 +34,7 @@ Leases::Leases(Loop& loop, const Config& config, Dispatcher& dispatcher,
 void Leases::add(LeaseId id, Lease lease, Registration registration) {
   lease.since = loop_.now();
   leases_[id] = lease;
+  services_.add_lease(id, lease.session->id(), registration.patterns);
   dispatcher_.add_lease(id, std::move(registration));
   set_timers();
   changed_();
@@ -41,6 +43,7 @@ void Leases::add(LeaseId id, Lease lease, Registration registration) {
 void Leases::forget(LeaseId id) {
   leases_.erase(id);
   suspects_.forget(id);
+  services_.remove_lease(id);
   dispatcher_.remove_lease(id, loop_.now());
 }
 

@@ -12,6 +12,7 @@
 #include "daemon/core/dispatcher.h"
 #include "daemon/core/suspects.h"
 #include "daemon/ipc/session.h"
+#include "daemon/services/services.h"
 
 namespace legated {
 
@@ -26,7 +27,8 @@ class Leases {
 
   /// `changed` is called when the dispatcher may have calls to hand out, or hold, without its user's
   /// doing.
-  Leases(Loop& loop, const Config& config, Dispatcher& dispatcher, std::function<void()> changed);
+  Leases(Loop& loop, const Config& config, Dispatcher& dispatcher, Services& services,
+         std::function<void()> changed);
 
   void add(LeaseId id, Lease lease, Registration registration);
   void remove(LeaseId id);
@@ -66,6 +68,7 @@ class Leases {
   Loop& loop_;
   const Config& config_;
   Dispatcher& dispatcher_;
+  Services& services_;  // tell of them
   std::function<void()> changed_;
   std::map<LeaseId, Lease> leases_;
   Suspects suspects_;

@@ -12,6 +12,9 @@ namespace {
 
 // Enough that a burst of calls is accepted without a turn of the loop each.
 constexpr int kRequestsAhead = 64;
+// Of the daemon's own services: far above one watch of each client's, low enough that they cost
+// little.
+constexpr size_t kMaxLocalCalls = 10'000;
 
 }  // namespace
 
@@ -27,7 +30,8 @@ Server::Server(Loop& loop, const Config& config, std::string name, ServerSetting
             [this](int listener, int fd) { acceptor_.hand_over(listener, fd); }),
       policies_(std::get<Policies>(Policies::parse(settings_.policies, incoming_policies()))),
       dispatcher_({.queue = config.inbound.queue, .overload = config.inbound.overload}),
-      leases_(loop, config, dispatcher_,
+      services_(loop, settings_, config.inbound.hold),
+      leases_(loop, config, dispatcher_, services_,
               [this] {
                 set_hold_timer();
                 loop_.queue_pump(*this);
@@ -107,6 +111,7 @@ void Server::add_holder(SessionId session) {
 
 void Server::remove_holder(SessionId session) {
   leases_.remove(session);
+  services_.remove_session(session);
   holders_.erase(session);
   if (!holders_.empty() || unheld_since_ || !name_.empty()) return;
   unheld_since_ = loop_.now();
@@ -116,6 +121,7 @@ void Server::remove_holder(SessionId session) {
 void Server::serve() {
   if (serving_ || draining_) return;
   serving_ = true;
+  services_.set_serving(true);
   grpc_server_start(server_);
   port_.accept();
   for (int i = 0; i < kRequestsAhead; ++i) request_call();
@@ -138,6 +144,14 @@ void Server::on_call_accepted(ServerCall& call, bool ok) {
   }
   ++active_;
   if (!draining_) request_call();
+  if (services_.serve(call.method())) {
+    // Health is for whoever watches over the server; the others tell more.
+    const bool health = call.method().starts_with("/grpc.health.v1.");
+    Status refused = health ? Status{} : call.apply(policies_);
+    if (refused.ok()) return answer_locally(call);
+    call.begin();
+    return call.refuse(std::move(refused));
+  }
   call.begin();
   if (Status fault = call.check_request(); !fault.ok()) return call.refuse(std::move(fault));
   if (Status refused = call.apply(policies_); !refused.ok())
@@ -157,6 +171,29 @@ Dispatcher::Call Server::described(const ServerCall& call) const {
 std::string Server::pool_of(const std::string& method) const {
   const std::string_view pattern = dispatcher_.pool_of(method);
   return pattern.empty() ? "methods without a worker" : "the pool " + std::string(pattern);
+}
+
+void Server::answer_locally(ServerCall& accepted) {
+  const DispatchId id = accepted.id();
+  const bool too_many = local_calls_.size() >= kMaxLocalCalls;
+  auto handler = too_many ? nullptr : services_.make_handler(accepted.method());
+  const bool known = handler != nullptr;
+  LocalCall& call = *(local_calls_[id] = std::make_unique<LocalCall>(
+                          loop_, static_cast<LocalCallOwner&>(*this), id, accepted.hand_over(),
+                          accepted.method(), std::move(handler)));
+  calls_.erase(id);  // and with it `accepted`
+  if (too_many) {
+    call.end({StatusCode::resource_exhausted,
+              std::to_string(kMaxLocalCalls) +
+                  " calls to services of legated itself are open on this server, the most there "
+                  "may be",
+              Origin::daemon,
+              {}});
+  } else if (!known) {
+    call.end({StatusCode::unimplemented, "Method not implemented", Origin::daemon, {}});
+  } else if (draining_) {
+    call.drain();
+  }
 }
 
 void Server::place(ServerCall& call, Dispatcher::Enqueued result) {
@@ -209,6 +246,15 @@ bool Server::may_queue(uint64_t bytes) {
 void Server::on_call_finished(ServerCall& call) {
   if (settings_.access_log) call.log_access(address());
   calls_.erase(call.id());
+  on_call_gone();
+}
+
+void Server::on_local_call_finished(LocalCall& call) {
+  local_calls_.erase(call.id());
+  on_call_gone();
+}
+
+void Server::on_call_gone() {
   --active_;
   if (on_call_end_) on_call_end_();
   if (draining_ && active_ == 0) disconnect_clients();
@@ -280,6 +326,8 @@ void Server::drain(bool tell_workers) {
   if (draining_) return;
   draining_ = true;
   port_.close();  // from now on clients are refused by the system
+  services_.set_serving(false);
+  for (const auto& [id, call] : local_calls_) call->drain();
   // Also before serve(): a server that was never started is shut down all the same.
   grpc_server_shutdown_and_notify(server_, loop_.completions(), &shutdown_done_);
   if (active_ == 0) disconnect_clients();
@@ -294,6 +342,7 @@ void Server::end_calls(const Status& status) {
   for (const auto& [id, call] : calls_) {
     if (call->since() != Loop::Time{}) call->refuse(status);
   }
+  for (const auto& [id, call] : local_calls_) call->end(status);
 }
 
 void Server::on_shutdown(bool) {
@@ -302,7 +351,7 @@ void Server::on_shutdown(bool) {
 }
 
 void Server::close_if_done() {
-  if (!shut_down_ || !calls_.empty()) return;
+  if (!shut_down_ || !calls_.empty() || !local_calls_.empty()) return;
   const auto on_closed = std::move(on_closed_);
   on_closed(*this);  // destroys this
 }

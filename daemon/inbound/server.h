@@ -20,14 +20,16 @@
 #include "daemon/grpc/operation.h"
 #include "daemon/inbound/acceptor.h"
 #include "daemon/inbound/leases.h"
+#include "daemon/inbound/local_call.h"
 #include "daemon/inbound/port.h"
 #include "daemon/inbound/server_call.h"
 #include "daemon/inbound/server_credentials.h"
 #include "daemon/ipc/session.h"
+#include "daemon/services/services.h"
 
 namespace legated {
 
-class Server final : private CallOwner, private EndOfPass {
+class Server final : private CallOwner, private LocalCallOwner, private EndOfPass {
  public:
   /// `name` is that of the configuration, empty when a peer asked for the server. The settings have
   /// been checked. `on_closed` is called last, when a closed server has nothing under way any more;
@@ -79,6 +81,13 @@ class Server final : private CallOwner, private EndOfPass {
   size_t calls_of(SessionId session) const;
   const Dispatcher& dispatcher() const { return dispatcher_; }
   const std::set<SessionId>& holders() const { return holders_; }
+  /// The daemon's own services on this port, and what they tell.
+  Services& services() { return services_; }
+  const Services& services() const { return services_; }
+  template <class Visit>
+  void each_local_call(Visit visit) const {
+    for (const auto& [id, call] : local_calls_) visit(*call);
+  }
   template <class Visit>
   void each_call(Visit visit) const {
     for (const auto& [id, call] : calls_) {
@@ -94,6 +103,7 @@ class Server final : private CallOwner, private EndOfPass {
   bool may_queue(uint64_t bytes) override;
   void unqueue(uint64_t bytes) override { queued_bytes_ -= bytes; }
   void on_call_finished(ServerCall& call) override;
+  void on_local_call_finished(LocalCall& call) override;
   void run() override;  // hands waiting calls to workers
 
   uint32_t max_connections() const;
@@ -103,6 +113,8 @@ class Server final : private CallOwner, private EndOfPass {
   void request_call();
   Dispatcher::Call described(const ServerCall& call) const;
   std::string pool_of(const std::string& method) const;
+  void answer_locally(ServerCall& accepted);
+  void on_call_gone();
   void place(ServerCall& call, Dispatcher::Enqueued result);
   void on_hold_over();
   void set_hold_timer();
@@ -125,13 +137,15 @@ class Server final : private CallOwner, private EndOfPass {
   bool workers_told_ = false;
   Policies policies_;
   Dispatcher dispatcher_;
+  Services services_;
   Leases leases_;
   std::set<SessionId> holders_;
   std::optional<Loop::Time> unheld_since_;
   std::function<void()> on_call_end_;
   std::unordered_map<DispatchId, std::unique_ptr<ServerCall>>
       calls_;          // also those that wait for a call
-  size_t active_ = 0;  // calls that have come and not ended
+  std::unordered_map<DispatchId, std::unique_ptr<LocalCall>> local_calls_;
+  size_t active_ = 0;  // calls that have come and not ended, of both kinds
   uint64_t queued_bytes_ = 0;
   uint64_t next_call_ = 0;
   Timer hold_;

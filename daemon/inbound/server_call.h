@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "daemon/config/config.h"
@@ -57,6 +58,9 @@ class ServerCall final : public SessionCall, private EndOfPass {
 
   /// Takes the call up: watches for its end and reads the first message. After on_call_accepted.
   void begin();
+
+  /// Gives up the gRPC call, instead of begin(): the daemon answers it itself.
+  grpc_call* hand_over() { return std::exchange(call_, nullptr); }
 
   /// Whether what the client sent fits a START. Not OK: the call must end with it.
   [[nodiscard]] Status check_request();

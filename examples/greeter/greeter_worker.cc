@@ -1,5 +1,7 @@
 // greeter-worker: serves the Greeter of greeter.proto in all four shapes behind legated. It links no
 // gRPC: it speaks to legated through its socket, and legated speaks gRPC.
+#include <google/protobuf/descriptor.pb.h>
+
 #include <CLI/CLI.hpp>
 #include <optional>
 #include <string>
@@ -16,6 +18,13 @@ using legated::greeter::v1::hello_all;
 using legated::greeter::v1::hello_numbered;
 using legated::greeter::v1::HelloRequest;
 using legated::greeter::v1::reply;
+
+// What reflection shows: greeter.proto, which imports nothing.
+std::string descriptors() {
+  google::protobuf::FileDescriptorSet set;
+  HelloRequest::descriptor()->file()->CopyTo(set.add_file());
+  return set.SerializeAsString();
+}
 
 Status bad_request() {
   return make_status(Code::invalid_argument, "the request is no HelloRequest; see greeter.proto");
@@ -81,6 +90,7 @@ int main(int argc, char** argv) {
       ->check(CLI::PositiveNumber);
   app.add_flag("--print-port", options.print_port, "Print `listening PORT` once calls are served");
   CLI11_PARSE(app, argc, argv);
+  options.descriptors = descriptors();
   return run_worker(options, {{"/legated.greeter.v1.Greeter/SayHello", say_hello},
                               {"/legated.greeter.v1.Greeter/CollectHellos", collect_hellos},
                               {"/legated.greeter.v1.Greeter/ListHellos", list_hellos},

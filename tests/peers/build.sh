@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.."
 
 mkdir -p "${1:-build/bin}"
 out=$(cd "${1:-build/bin}" && pwd)
-programs=(peer-server peer-client grpcurl interop/server interop/client)
+programs=(peer-server peer-client health-client grpcurl interop/server interop/client)
 
 up_to_date() {
   for program in "${programs[@]}"; do
@@ -30,6 +30,6 @@ echo "peers: building ${programs[*]} with $(go version | cut -d' ' -f3)"
 cd tests/peers/go
 export GOTOOLCHAIN=local
 build() { go build -mod=readonly -buildvcs=false -trimpath -ldflags='-s -w' -o "$@"; }
-build "$out/" ./cmd/peer-server ./cmd/peer-client github.com/fullstorydev/grpcurl/cmd/grpcurl
+build "$out/" ./cmd/peer-server ./cmd/peer-client ./cmd/health-client github.com/fullstorydev/grpcurl/cmd/grpcurl
 build "$out/interop/" google.golang.org/grpc/interop/server google.golang.org/grpc/interop/client
 touch "${programs[@]/#/$out/}"

@@ -23,7 +23,8 @@ def test_there_are_examples():
 @pytest.mark.parametrize("script", EXAMPLES)
 def test_example_runs(script, tmp_path):
     programs = pathlib.Path(os.environ["LEGATED_BIN"]).parent
-    environment = os.environ | {"PATH": f"{programs}:{os.environ['PATH']}"}
+    peers = os.environ.get("LEGATED_PEER_DIR", ROOT / "build/bin")  # grpcurl
+    environment = os.environ | {"PATH": f"{programs}:{peers}:{os.environ['PATH']}"}
     # -m: jobs can be named as in a terminal.
     result = subprocess.run(
         ["bash", "-emuo", "pipefail", "-c", script],

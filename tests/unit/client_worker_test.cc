@@ -248,5 +248,41 @@ TEST_F(ClientWorkerTest, ADispatchIdThatDoesNotRiseEndsTheConnection) {
   EXPECT_EQ(daemon.expect(FrameType::error).as<ipc::Error>().code(), ipc::ErrorCode::call_id);
 }
 
+TEST_F(ClientWorkerTest, DescriptorsAreSentInPartsAsCreditComes) {
+  hold_dispatches();
+  const std::string set(70'000, 'd');  // more than the call's window
+  auto described = std::async(std::launch::async, [&] { return daemon.client().describe({kLease}, set); });
+  const auto request = daemon.expect(FrameType::describe);
+  EXPECT_EQ(request.header.aux, kLease);
+  std::string received;
+  for (bool last = false; !last;) {
+    const auto part = daemon.expect(FrameType::data);
+    EXPECT_EQ(part.header.call_id, request.header.call_id);
+    EXPECT_EQ(part.header.aux, received.empty() ? set.size() : 0);
+    received += part.payload;
+    daemon.send_window(request.header.call_id, static_cast<uint32_t>(part.payload.size()));
+    last = part.header.has(flag::end_stream);
+    EXPECT_EQ(part.header.has(flag::msg_end), last);
+  }
+  EXPECT_EQ(received, set);
+  daemon.send_status(request.header.call_id, make_status(Code::invalid_argument, "no"));
+  EXPECT_EQ(described.get().code, Code::invalid_argument);
+}
+
+TEST_F(ClientWorkerTest, HealthIsSetForAServiceOrForAll) {
+  hold_dispatches();
+  for (const std::string service : {"a.B", ""}) {
+    auto set = std::async(std::launch::async,
+                          [&] { return daemon.client().set_health({1}, service, Health::not_serving); });
+    const auto request = daemon.expect(FrameType::set_health);
+    const auto& meta = request.as<ipc::SetHealth>();
+    EXPECT_EQ(meta.server(), 1U);
+    EXPECT_EQ(ipc::view(meta.service()), service);
+    EXPECT_EQ(meta.health(), Health::not_serving);
+    daemon.send_status(request.header.call_id, {});
+    EXPECT_TRUE(set.get().ok());
+  }
+}
+
 }  // namespace
 }  // namespace legate::client
