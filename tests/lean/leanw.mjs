@@ -4,6 +4,7 @@
 //   leanw build --root src [--out .lake/wasm] [--wfail] [-Dopt=val ..] Mod.A Mod.B ..
 //   leanw run   --root src [--out ..] file.lean [-- args ..]
 //   leanw lean  args ..
+// `--path DIR`, which may be repeated, is the --out of an earlier build whose modules may be imported.
 // Environment:
 //   LEANW_NODE_MODULES  where the packages are (node_modules beside this file)
 //   LEANW_CACHE         derived files, 360 MB (node_modules/.cache/leanw)
@@ -214,13 +215,22 @@ function importsOf(source) {
   return names;
 }
 
+const oleanFile = (out, name) => path.resolve(out, ...name.split('.')) + '.olean';
+const stampOf = olean => olean + '.hash';
+const leanPath = (out, paths) => [out, ...paths].map(dir => path.resolve(dir)).join(path.delimiter);
+
 // The modules below `root` that `names` need, in dependency order, each with a hash of its source
-// and of those of its local imports.
-function plan(root, names) {
+// and of its imports, those that earlier builds have left in `paths` included.
+function plan(root, paths, names) {
   const order = [], hashes = new Map();
   const visit = name => {
     const file = moduleFile(root, name);
-    if (hashes.has(name) || !fs.existsSync(file)) return;
+    if (hashes.has(name)) return;
+    if (!fs.existsSync(file)) {
+      const built = paths.map(dir => stampOf(oleanFile(dir, name))).find(stamp => fs.existsSync(stamp));
+      if (built) hashes.set(name, fs.readFileSync(built, 'utf8'));
+      return;
+    }
     const source = fs.readFileSync(file, 'utf8');
     hashes.set(name, null);
     const imported = importsOf(source);
@@ -239,9 +249,9 @@ const WARNED = ' warned';
 const upToDate = (job, wfail) => fs.existsSync(job.olean) && fs.existsSync(job.stamp) &&
   [job.key, ...(wfail ? [] : [job.key + WARNED])].includes(fs.readFileSync(job.stamp, 'utf8'));
 
-async function build(root, out, names, opts, wfail) {
+async function build({root, out, paths, opts, wfail}, names) {
   setup();
-  const order = plan(root, names);
+  const order = plan(root, paths, names);
   for (const name of names) {
     if (order.some(m => m.name === name)) continue;
     note(`no module ${name} under ${root}`);
@@ -250,8 +260,8 @@ async function build(root, out, names, opts, wfail) {
   const toolKey = sha256(JSON.stringify(opts), fs.readFileSync(stampFile));
   const jobs = [];
   for (const {name, file, hash} of order) {
-    const olean = path.resolve(out, ...name.split('.')) + '.olean';
-    const job = {name, file, olean, stamp: olean + '.hash', key: hash + toolKey};
+    const olean = oleanFile(out, name);
+    const job = {name, file, olean, stamp: stampOf(olean), key: hash + toolKey};
     if (upToDate(job, wfail)) continue;
     fs.mkdirSync(path.dirname(olean), {recursive: true});
     fs.rmSync(job.stamp, {force: true});
@@ -262,12 +272,12 @@ async function build(root, out, names, opts, wfail) {
     note(`${order.length} module(s) up to date`);
     return 0;
   }
-  return new Build(root, out, opts, wfail, jobs, order.length).run();
+  return new Build(root, leanPath(out, paths), opts, wfail, jobs, order.length).run();
 }
 
 class Build {
-  constructor(root, out, opts, wfail, jobs, total) {
-    Object.assign(this, {root, out, opts, wfail, jobs, total});
+  constructor(root, leanPath, opts, wfail, jobs, total) {
+    Object.assign(this, {root, leanPath, opts, wfail, jobs, total});
     this.counts = {error: 0, warning: 0, information: 0};
     this.next = 0; // index of the first job without a result
     this.reported = 0;
@@ -325,7 +335,7 @@ class Build {
       stdio: ['ignore', 'pipe', 'inherit'],
       eventFd: 1,
       variables: {
-        LEANW_BATCH: batchFile, LEANW_KEEP_GOING: env.LEANW_KEEP_GOING || '', LEAN_PATH: path.resolve(this.out),
+        LEANW_BATCH: batchFile, LEANW_KEEP_GOING: env.LEANW_KEEP_GOING || '', LEAN_PATH: this.leanPath,
       },
       onLine: text => lines.push(text),
       onEvent: event => {
@@ -373,12 +383,13 @@ class Build {
 // ==================================================================== command line
 
 function parse(args) {
-  const o = {root: '.', out: '.lake/wasm', wfail: false, opts: [], names: [], tail: []};
+  const o = {root: '.', out: '.lake/wasm', paths: [], wfail: false, opts: [], names: [], tail: []};
   for (let i = 0; i < args.length; i++) {
     const arg = args[i];
     if (arg === '--') { o.tail = args.slice(i + 1); break; }
     if (arg === '--root') o.root = args[++i];
     else if (arg === '--out') o.out = args[++i];
+    else if (arg === '--path') o.paths.push(args[++i]);
     else if (arg === '--wfail') o.wfail = true;
     else if (arg.startsWith('-D')) o.opts.push(arg);
     else o.names.push(arg);
@@ -386,14 +397,15 @@ function parse(args) {
   return o;
 }
 
-async function run({root, out, wfail, opts, names: [file], tail}) {
+async function run(o) {
+  const {root, out, paths, opts, names: [file], tail} = o;
   const local = importsOf(fs.readFileSync(file, 'utf8')).filter(m => fs.existsSync(moduleFile(root, m)));
   if (local.length) {
-    const status = await build(root, out, local, opts, wfail);
+    const status = await build(o, local);
     if (status) return status;
   } else setup();
   return leanProgram([...opts, '-R', path.resolve(root), '--run', path.resolve(file), ...tail],
-    {LEAN_PATH: path.resolve(out)});
+    {LEAN_PATH: leanPath(out, paths)});
 }
 
 async function main([command, ...args]) {
@@ -403,10 +415,10 @@ async function main([command, ...args]) {
     return (await lean(args, {...PROGRAM_IO, watch: false})).status; // it may wait for input
   }
   const o = parse(args);
-  if (command === 'build' && o.names.length) return build(o.root, o.out, o.names, o.opts, o.wfail);
+  if (command === 'build' && o.names.length) return build(o, o.names);
   if (command === 'run' && o.names.length) return run(o);
-  write(2, 'usage: leanw setup | build [--root D] [--out D] [--wfail] [-Dopt=val ..] MODULE ..\n' +
-    '             | run [--root D] [--out D] FILE [-- ARG ..] | lean ARG ..');
+  write(2, 'usage: leanw setup | build [--root D] [--out D] [--path D ..] [--wfail] [-Dopt=val ..] MODULE ..\n' +
+    '             | run [--root D] [--out D] [--path D ..] FILE [-- ARG ..] | lean ARG ..');
   return 2;
 }
 
