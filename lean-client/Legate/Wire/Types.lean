@@ -1,3 +1,5 @@
+import Legate.Wire.Text
+
 /-!
 # Frames of the legated IPC protocol
 
@@ -24,17 +26,6 @@ method or an address from a remote side arrives as it came. So strings are `Text
 -/
 
 namespace Legate.Wire
-
-/-- Text as it travels: UTF-8 when this side wrote it, any bytes when a remote side did. -/
-structure Text where
-  /-- The bytes, without FlatBuffers' closing zero. -/
-  bytes : ByteArray
-  deriving BEq, DecidableEq, Hashable, Inhabited
-
-/-- The text of a `String`. -/
-def Text.ofString (string : String) : Text := ⟨string.toUTF8⟩
-
-instance : Coe String Text := ⟨Text.ofString⟩
 
 /-! ## Enumerations
 
