@@ -6,7 +6,7 @@ package legate where
   description := "gRPC for Lean: client and server, through the daemon legated"
   keywords := #["grpc", "rpc", "network"]
   license := "Apache-2.0"
-  leanOptions := #[⟨`autoImplicit, false⟩, ⟨`linter.missingDocs, true⟩]
+  leanOptions := #[⟨`linter.missingDocs, true⟩]
 
 /-! ## The C under the library: a Unix socket, and nothing else -/
 
