@@ -42,6 +42,9 @@ theorem spend_add (m cost : Budget) : (m + cost).spend cost = some m := by
 
 theorem add_none (m : Budget) : m + Budget.none = m := rfl
 
+theorem add_assoc (m x y : Budget) : m + x + y = m + (x + y) := by
+  simp only [add_def, Budget.mk.injEq]; omega
+
 theorem add_swap (m x y : Budget) : m + (x + y) = m + y + x := by
   simp only [add_def, Budget.mk.injEq]; omega
 
