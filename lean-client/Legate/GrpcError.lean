@@ -46,9 +46,11 @@ def toIOError (error : GrpcError) : IO.Error := IO.userError (toString error)
 end GrpcError
 
 /-- A value, or how its call failed. -/
-abbrev GrpcResult (α : Type u) := Except GrpcError α
+abbrev GrpcResult (α : Type) := Except GrpcError α
 
 namespace GrpcResult
+
+variable {α β : Type}
 
 /-- Whether there is a value. -/
 def isOk : GrpcResult α → Bool
