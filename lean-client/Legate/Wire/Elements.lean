@@ -11,37 +11,52 @@ namespace Legate.Wire
 
 namespace Table
 
+/-- The bytes of a table in a vector: without a vtable where it has that of the first, `s` bytes before. -/
+def writeElement (t : Table α) (shared : ByteArray) (s : Nat) (v : α) : ByteArray :=
+  padded (if t.vtable v = shared then t.writeWith (.ofNat s) .empty v else t.write v) (alignOf t.slots.wide)
+
+/-- A table in a vector is read back. -/
+theorem read_element (t : Table α) {b shared : ByteArray} {q s : Nat} {v : α} (d : Nat) (m : Budget)
+    (small : b.size < 2 ^ 31) (positive : 0 < q) (aligned : q % 4 = 0)
+    (element_aligned : (q + s) % alignOf t.slots.wide = 0) (at_shared : At b q shared)
+    (h : At b (q + s) (t.writeElement shared s v)) (depth : t.slots.depth + 1 ≤ d) :
+    t.read b (q + s) d (m + t.cost v) = some (v, m) := by
+  unfold writeElement padded at h
+  have h := at_append_left h
+  by_cases equal : t.vtable v = shared
+  · rw [if_pos equal] at h
+    rw [← equal] at at_shared
+    have inside := h.1
+    have even : q % 2 = 0 := by omega
+    have size := t.size_writeWith (.ofNat s) .empty v
+    have place := vtablePlace_before q s (by omega)
+    exact t.read_writeWith v m small (by omega) element_aligned h place positive even at_shared depth
+  · rw [if_neg equal] at h
+    exact t.read_write v m small (by omega) element_aligned h depth
+
+theorem size_writeElement (t : Table α) (shared : ByteArray) (s : Nat) (v : α) :
+    0 < (t.writeElement shared s v).size := by
+  have first := t.size_writeWith (.ofNat s) .empty v
+  have second := t.size_writeWith (.ofNat (4294967296 - t.inlineSize)) (t.vtable v) v
+  rw [writeElement, size_padded]
+  unfold write
+  split <;> omega
+
 /-- A table in a vector. Its vtable is that of the first element if the two are equal. -/
 def element (t : Table α) : Element α where
   wide := t.slots.wide
   depth := t.slots.depth + 1
   shared := t.vtable
-  write shared s v :=
-    padded (if t.vtable v = shared then t.writeWith (.ofNat s) .empty v else t.write v) (alignOf t.slots.wide)
+  write := t.writeElement
   cost := t.cost
   read := t.read
   render := t.render
   size_write shared s v := by
-    rw [size_padded]
+    rw [writeElement, size_padded]
     exact Slot.gap_add (by have := alignOf_cases t.slots.wide; omega)
-  write_nonempty shared s v := by
-    have first := t.size_writeWith (.ofNat s) .empty v
-    have second := t.size_writeWith (.ofNat (4294967296 - t.inlineSize)) (t.vtable v) v
-    rw [size_padded]
-    unfold write
-    split <;> omega
-  read_write := by
-    intro b q s v shared d m small positive aligned element_aligned at_shared h depth
-    have h := at_append_left h
-    split at h
-    case isTrue equal =>
-      subst equal
-      have inside := h.1
-      have := t.size_writeWith (.ofNat s) .empty v
-      have place := vtablePlace_before q s (by omega)
-      have even : q % 2 = 0 := by omega
-      exact t.read_writeWith (q := q) v m small (by omega) element_aligned h place positive even at_shared depth
-    case isFalse => exact t.read_write v m small (by omega) element_aligned h depth
+  write_nonempty := t.size_writeElement
+  read_write d m small positive aligned element_aligned at_shared h depth :=
+    t.read_element d m small positive aligned element_aligned at_shared h depth
 
 end Table
 
