@@ -22,3 +22,32 @@ target legate_shim.o pkg : FilePath := do
 @[default_target]
 lean_lib Legate where
   moreLinkObjs := #[legate_posix.o, legate_shim.o]
+
+/-! ## Examples, and a benchmark -/
+
+lean_lib Greeting where
+  srcDir := "examples"
+
+lean_exe greeter_server where
+  srcDir := "examples"
+  root := `GreeterServer
+
+lean_exe greeter_client where
+  srcDir := "examples"
+  root := `GreeterClient
+
+lean_exe route_notes where
+  srcDir := "examples"
+  root := `RouteNotes
+
+lean_exe intercepted where
+  srcDir := "examples"
+  root := `Intercepted
+
+lean_exe tls_client where
+  srcDir := "examples"
+  root := `TlsClient
+
+lean_exe bench where
+  srcDir := "bench"
+  root := `Bench

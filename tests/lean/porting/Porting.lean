@@ -95,7 +95,7 @@ example : List ClientAuthType := [.none, .request, .require]
 
 example : String → IO Channel := Channel.createInsecure
 example (target : String) : IO Channel := Channel.createSecure target
-example : String → SslCredentials → IO Channel := Channel.createSecure
+example : String → SslCredentials → IO Channel := @Channel.createSecure
 example (channel : Channel) : IO ConnectivityState := channel.getState
 example (channel : Channel) : IO ConnectivityState := channel.getState (tryToConnect := true)
 example (channel : Channel) : IO Bool := channel.isReady
@@ -106,39 +106,39 @@ example (channel : Channel) : IO (GrpcResult UnaryResponse) := unaryCall channel
 example (channel : Channel) : IO (GrpcResult UnaryResponse) := unaryCall channel "/p.S/M" .empty { timeoutMs := 5 }
 example (channel : Channel) : IO (GrpcResult UnaryResponse) := unaryCall channel "/p.S/M" .empty (options := {})
 example (r : UnaryResponse) : ByteArray × Metadata × Metadata := (r.data, r.headers, r.trailers)
-example : Channel → String → ByteArray → CallOptions → IO (GrpcResult UnaryResponse) := unaryCall
-example : Channel → String → ByteArray → CallOptions → IO (GrpcResult ByteArray) := unaryCallData
+example : Channel → String → ByteArray → CallOptions → IO (GrpcResult UnaryResponse) := @unaryCall
+example : Channel → String → ByteArray → CallOptions → IO (GrpcResult ByteArray) := @unaryCallData
 
-example : Channel → String → CallOptions → IO (GrpcResult ClientStreamWriter) := clientStreamingCall
+example : Channel → String → CallOptions → IO (GrpcResult ClientStreamWriter) := @clientStreamingCall
 example (channel : Channel) : IO (GrpcResult ClientStreamWriter) := clientStreamingCall channel "/p.S/M"
 example : ClientStreamWriter → ByteArray → IO (GrpcResult Unit) := ClientStreamWriter.write
 example : ClientStreamWriter → IO (GrpcResult Unit) := ClientStreamWriter.writesDone
 example : ClientStreamWriter → IO (GrpcResult ClientStreamResponse) := ClientStreamWriter.finish
-example : ClientStreamWriter → IO (GrpcResult Metadata) := ClientStreamWriter.getHeaders
+example : ClientStreamWriter → IO Metadata := ClientStreamWriter.getHeaders
 example : ClientStreamWriter → IO Unit := ClientStreamWriter.cancel
 example : ClientStreamWriter → Array ByteArray → IO (GrpcResult Unit) := ClientStreamWriter.writeAll
 example (r : ClientStreamResponse) : ByteArray × Metadata × Metadata × Status :=
   (r.data, r.headers, r.trailers, r.status)
 
-example : Channel → String → ByteArray → CallOptions → IO (GrpcResult ServerStreamReader) := serverStreamingCall
+example : Channel → String → ByteArray → CallOptions → IO (GrpcResult ServerStreamReader) := @serverStreamingCall
 example (channel : Channel) : IO (GrpcResult ServerStreamReader) := serverStreamingCall channel "/p.S/M" .empty
 example : ServerStreamReader → IO (GrpcResult (Option ByteArray)) := ServerStreamReader.read
-example : ServerStreamReader → IO (GrpcResult Metadata) := ServerStreamReader.getHeaders
-example : ServerStreamReader → IO (GrpcResult Metadata) := ServerStreamReader.getTrailers
+example : ServerStreamReader → IO Metadata := ServerStreamReader.getHeaders
+example : ServerStreamReader → IO Metadata := ServerStreamReader.getTrailers
 example : ServerStreamReader → IO Status := ServerStreamReader.getStatus
 example : ServerStreamReader → IO (GrpcResult (Array ByteArray)) := ServerStreamReader.readAll
 example (r : ServerStreamReader) : IO (GrpcResult Unit) := r.forEach fun _ => pure ()
 example (r : ServerStreamReader) : IO (GrpcResult Nat) := r.fold 0 fun n _ => pure (n + 1)
 example : ServerStreamReader → IO Unit := ServerStreamReader.cancel
 
-example : Channel → String → CallOptions → IO (GrpcResult BidiStream) := bidiStreamingCall
+example : Channel → String → CallOptions → IO (GrpcResult BidiStream) := @bidiStreamingCall
 example (channel : Channel) : IO (GrpcResult BidiStream) := bidiStreamingCall channel "/p.S/M"
 example : BidiStream → ByteArray → IO (GrpcResult Unit) := BidiStream.write
 example : BidiStream → IO (GrpcResult Unit) := BidiStream.writesDone
 example : BidiStream → IO (GrpcResult (Option ByteArray)) := BidiStream.read
 example : BidiStream → IO Status := BidiStream.getStatus
-example : BidiStream → IO (GrpcResult Metadata) := BidiStream.getHeaders
-example : BidiStream → IO (GrpcResult Metadata) := BidiStream.getTrailers
+example : BidiStream → IO Metadata := BidiStream.getHeaders
+example : BidiStream → IO Metadata := BidiStream.getTrailers
 example : BidiStream → Array ByteArray → IO (GrpcResult Unit) := BidiStream.writeAll
 example : BidiStream → IO (GrpcResult (Array ByteArray)) := BidiStream.readAll
 example : BidiStream → IO Unit := BidiStream.cancel
