@@ -48,6 +48,16 @@ theorem add_assoc (m x y : Budget) : m + x + y = m + (x + y) := by
 theorem add_swap (m x y : Budget) : m + (x + y) = m + y + x := by
   simp only [add_def, Budget.mk.injEq]; omega
 
+/-- Whether the budget `m` covers a cost. -/
+def within (cost m : Budget) : Prop := cost.tables ≤ m.tables ∧ cost.bytes ≤ m.bytes
+
+instance (cost m : Budget) : Decidable (cost.within m) := inferInstanceAs (Decidable (_ ∧ _))
+
+theorem exists_add_of_within {cost m : Budget} (h : cost.within m) : ∃ rest, m = rest + cost := by
+  obtain ⟨tables, bytes⟩ := h
+  refine ⟨⟨m.tables - cost.tables, m.bytes - cost.bytes⟩, ?_⟩
+  simp only [add_def, Nat.sub_add_cancel tables, Nat.sub_add_cancel bytes]
+
 /-- What the meta of one frame may cost. The largest meta is 512 KiB. -/
 def ofMeta : Budget := ⟨4096, 8388608⟩
 

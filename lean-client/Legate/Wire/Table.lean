@@ -24,8 +24,8 @@ structure Table (α : Type) where
   of : σ → α
   /-- Nothing is lost. -/
   of_to : ∀ v, of (to v) = v := by intro _; rfl
-  /-- Places and sizes fit the vtable's numbers. -/
-  small : slots.inlineEnd 4 < 65528 ∧ slots.count < 32000 := by decide
+  /-- Places and sizes fit the vtable's numbers, and tables do not lie too deep in each other. -/
+  small : slots.inlineEnd 4 < 65528 ∧ slots.count < 32000 ∧ slots.depth < maxDepth := by decide
 
 namespace Table
 
@@ -200,6 +200,44 @@ def block (t : Table α) : Block α where
     have := t.size_writeWith (.ofNat (4294967296 - t.inlineSize)) (t.vtable v) v
     unfold write; omega
   read_write d m small positive aligned h depth := t.read_write _ m small positive aligned h depth
+
+/-! ## The root of a meta -/
+
+/-- A whole meta: the offset of the table, the table, zeros up to a multiple of 8. -/
+def writeRoot (t : Table α) (v : α) : ByteArray := padded (bytes32 8 ++ bytes32 0 ++ t.write v) 8
+
+/-- Reads a whole meta. -/
+def readRoot (t : Table α) (b : ByteArray) : Option α :=
+  match readOffset b 0 with
+  | none => none
+  | some p => (t.read b p maxDepth .ofMeta).map Prod.fst
+
+/-- A meta is read back. -/
+theorem readRoot_writeRoot (t : Table α) (v : α) (small : (t.writeRoot v).size < 2 ^ 31)
+    (cost : (t.cost v).within .ofMeta) : t.readRoot (t.writeRoot v) = some v := by
+  have nonempty := t.size_writeWith (.ofNat (4294967296 - t.inlineSize)) (t.vtable v) v
+  have size : 12 ≤ (t.writeRoot v).size := by
+    simp only [writeRoot, write, size_padded, ByteArray.size_append, size_bytes32]; omega
+  have body := at_append_left (at_self (t.writeRoot v))
+  have offset := at_append_left (at_append_left body)
+  have table := at_append_right body
+  simp only [ByteArray.size_append, size_bytes32, Nat.zero_add] at table
+  have first : Holds (t.writeRoot v) 0 4 := ⟨by omega, by omega⟩
+  have eight : Holds (t.writeRoot v) 8 1 := ⟨by omega, by omega⟩
+  have root : readOffset (t.writeRoot v) 0 = some 8 := by
+    have value : (8 : UInt32).toNat = 8 := rfl
+    simp [readOffset, read32, first, get32_bytes32 offset, value, eight]
+  obtain ⟨m, budget⟩ := Budget.exists_add_of_within cost
+  have read := t.read_write v (d := maxDepth) m small (by omega)
+    (by have := alignOf_cases t.slots.wide; rcases this with h | h <;> rw [h]) table
+    (by have := t.small; omega)
+  simp only [readRoot, root, budget, read, Option.map_some]
+
+theorem size_writeRoot (t : Table α) (v : α) : 0 < (t.writeRoot v).size ∧ (t.writeRoot v).size % 8 = 0 := by
+  have := @Slot.gap_add (bytes32 8 ++ bytes32 0 ++ t.write v).size 8 (by simp)
+  constructor
+  · simp only [writeRoot, size_padded, ByteArray.size_append, size_bytes32]; omega
+  · rw [writeRoot, size_padded]; exact this
 
 end Table
 
