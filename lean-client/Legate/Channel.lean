@@ -31,11 +31,7 @@ namespace Channel
 /-- Closes a channel in the session that is open, if one is. -/
 private def closeKey (connection : Connection) (key : Nat) : BaseIO Unit := do
   let some session ← connection.current? | return
-  session.act do
-    let some id := (← get).channels[key]? | return
-    modify fun state => { state with
-      channels := state.channels.erase key, requests := state.requests.erase id }
-    discard <| Session.request { kind := .plain, onAnswer := fun _ => pure () } .closeChannel (aux := id)
+  session.act (Session.closeChannel key)
 
 private def make (target : String) (options : Option ChannelOptions) (connection : Option Connection) :
     IO Channel := do
@@ -67,6 +63,9 @@ def named (name : String) (connection : Option Connection := none) : IO Channel 
 /-- The same channel with more interceptors, inside of those it has. -/
 def withInterceptors (channel : Channel) (interceptors : Array ClientInterceptor) : Channel :=
   { channel with interceptors := channel.interceptors ++ interceptors }
+
+/-- Keeps the channel open up to here, where the caller may have no other use of it. -/
+def hold (channel : Channel) : BaseIO Unit := discard channel.alive.isResolved
 
 /-- Whether the channel was closed. -/
 def isClosed (channel : Channel) : BaseIO Bool := channel.closed.get
@@ -101,6 +100,7 @@ def getState (channel : Channel) (tryToConnect : Bool := false) : IO Connectivit
       let (_, answer) ← session.ask .plain .connect (aux := id)
       discard <| IO.wait answer
     let request? ← session.run do return (← get).requests[id]?
+    channel.hold
     -- A channel that the daemon could not open is forgotten there.
     return (request?.map (·.state)).getD .transientFailure
 

@@ -80,7 +80,7 @@ private def privateSocket : IO String := do
 /-- Reaches the daemon as this page says. The environment is looked at each time, so that a daemon that comes
 later is found. -/
 def dialer : IO Dialer := do
-  if (← env? "LEGATE_STDIO") == some "1" then return { dial := Transport.stdio, again := false }
+  if ← Stdio.isConnection then return { dial := Transport.stdio, again := false }
   return { dial := do
     match ← findSocket with
     | some path => Transport.unix path

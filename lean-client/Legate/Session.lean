@@ -65,21 +65,22 @@ def act {α : Type} (session : Session) (step : Step α) : BaseIO α := do
   session.flush
   return result
 
-/-- A task that gives something of a call as soon as `ready` finds it; `gone` when there is no such call. -/
-def await {α : Type} (session : Session) (id : UInt32) (ready : Stream → Option (α × Stream)) (gone : α) :
-    BaseIO (Task α) := do
+/-- A task that gives something of a call as soon as `ready` finds it; `gone` when there is no such call.
+`hold` is done last: it may keep alive what the waiting needs. -/
+def await {α : Type} (session : Session) (id : UInt32) (ready : Stream → Option (α × Stream)) (gone : α)
+    (hold : BaseIO Unit := pure ()) : BaseIO (Task α) := do
   have : Nonempty α := ⟨gone⟩
   let now ← session.act <| withCall id do
     match ready (← get) with
     | some (result, stream) => set stream; return some result
     | none => return none
   match now with
-  | none => return .pure gone
-  | some (some result) => return .pure result
+  | none => hold; return .pure gone
+  | some (some result) => hold; return .pure result
   | some none =>
     let promise ← IO.Promise.new
     let waiting ← session.act <| addWaiter id fun stream =>
-      (ready stream).map fun (result, stream) => (promise.resolve result, stream)
+      (ready stream).map fun (result, stream) => (do promise.resolve result; hold, stream)
     return if waiting then promise.result! else .pure gone
 
 /-- A request whose answer is a task. -/

@@ -54,11 +54,10 @@ def getHeaders (writer : ClientStreamWriter) : IO Metadata := do IO.wait (← wr
 
 /-- Half-closes; the task gives the answer. -/
 def finishTask (writer : ClientStreamWriter) : IO (Task (GrpcResult ClientStreamResponse)) := do
-  let session := writer.call.session
-  let id := writer.call.id
-  writer.call.writesDone
-  session.act (Session.drain id)
-  session.await id (gone := .error (.simple .internal "the call is not known to its session")) fun stream =>
+  let call := writer.call
+  call.writesDone
+  call.session.act (Session.drain call.id)
+  call.await (gone := .error (.simple .internal "the call is not known to its session")) fun stream =>
     stream.ending.map fun ending =>
       let headers := stream.headers.getD #[]
       if ending.status.isError then (.error (ending.toError headers), stream)

@@ -8,7 +8,8 @@ What the four shapes have in common.
 
 namespace Legate
 
-/-- A call that this process makes. It is cancelled when nobody holds it any more. -/
+/-- A call that this process makes. It is cancelled when nobody holds it any more, and nobody waits for
+something of it. -/
 structure ClientCall where
   private mk ::
   /-- The session it was started in; it ends with it. -/
@@ -22,28 +23,33 @@ namespace ClientCall
 /-- What `Session.await` gives for a call that is not there, which can't be while somebody holds it. -/
 private def gone : CallEnd := .ofLibrary .internal "the call is not known to its session"
 
+/-- `Session.await`, during which the call is held: the waiting may be the last use of it. -/
+def await {α : Type} (call : ClientCall) (ready : Session.Stream → Option (α × Session.Stream)) (gone : α) :
+    BaseIO (Task α) :=
+  call.session.await call.id ready gone (hold := discard call.alive.isResolved)
+
 /-- A task that gives how the call ended; unread messages don't hold it up. -/
 def getEndTask (call : ClientCall) : BaseIO (Task CallEnd) := do
   call.session.act (Session.drain call.id)
-  call.session.await call.id Session.theEnd gone
+  call.await Session.theEnd gone
 
 /-- Waits for the end of the call. -/
 def getEnd (call : ClientCall) : BaseIO CallEnd := do IO.wait (← call.getEndTask)
 
 /-- A task that gives the headers, empty when the call ends without any. -/
 def getHeadersTask (call : ClientCall) : BaseIO (Task Metadata) :=
-  call.session.await call.id Session.theHeaders #[]
+  call.await Session.theHeaders #[]
 
 /-- A task that gives the next message, or none once no more come. -/
 def readTask (call : ClientCall) : BaseIO (Task (GrpcResult (Option ByteArray))) :=
-  call.session.await call.id (gone := .ok none) fun stream =>
+  call.await (gone := .ok none) fun stream =>
     (Session.nextMessage stream).map fun (message, stream) => (.ok message, stream)
 
 /-- A task that is done when a message was sent, or could not be. -/
 def writeTask (call : ClientCall) (message : ByteArray) : BaseIO (Task (GrpcResult Unit)) := do
   match ← call.session.act (Session.post call.id message) with
   | .error error => return .pure (.error error)
-  | .ok number => call.session.await call.id (Session.written number) (.error gone.toError)
+  | .ok number => call.await (Session.written number) (.error gone.toError)
 
 /-- No message follows. Idempotent. -/
 def writesDone (call : ClientCall) : BaseIO Unit := call.session.act (Session.halfClose call.id)
@@ -114,7 +120,9 @@ def startStream (channel : Channel) (method : String) (shape : CallShape) (optio
   | .error (.error error) => return .error error
   | .error (.ok _) => return .error (.simple .internal "a call that streams has one answer")
   | .ok { session, launch, ended } =>
-    match ← session.act (Session.startCall launch) with
+    let started ← session.act (Session.startCall launch)
+    channel.hold
+    match started with
     | .error ending =>
       ended ending
       return .error ending.toError
@@ -143,6 +151,7 @@ def unaryTask (channel : Channel) (method : String) (message : ByteArray) (optio
         discard <| Session.addWaiter id answer
         Session.disown id
         return none
+    channel.hold
     match started with
     | some ending =>
       ended ending

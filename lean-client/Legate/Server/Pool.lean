@@ -1,3 +1,4 @@
+import Legate.Transport.Stdio
 import Std.Sync.Mutex
 import Init.Data.Queue
 
@@ -42,6 +43,7 @@ private def next (pool : Pool) : BaseIO (Option (BaseIO Unit)) :=
       | none => (none, state)
 
 private def work (pool : Pool) : BaseIO Unit := do
+  Stdio.redirect
   repeat
     let some job ← pool.next | break
     job

@@ -30,6 +30,16 @@ def channelId (key : Nat) (channel : Wire.OpenChannel) : Step UInt32 := do
   if id != 0 then modify fun state => { state with channels := state.channels.insert key id }
   return id
 
+/-- Lets go of a channel; one that is not opened yet stays known until it is, since its calls may have to be
+told why it could not be. -/
+def closeChannel (key : Nat) : Step Unit := do
+  let some id := (← get).channels[key]? | return
+  let answered := ((← get).requests[id]?.map (·.answered)).getD true
+  modify fun state => { state with
+    channels := state.channels.erase key
+    requests := if answered then state.requests.erase id else state.requests }
+  discard <| request { kind := .plain, onAnswer := fun _ => pure () } .closeChannel (aux := id)
+
 /-- Starts a call. The first message leaves with it as far as credit allows. -/
 def startCall (launch : Launch) : Step (Except CallEnd UInt32) := do
   if let some ending := (← get).closed? then return .error ending
@@ -61,7 +71,7 @@ def startCall (launch : Launch) : Step (Except CallEnd UInt32) := do
 def post (id : UInt32) (message : ByteArray) : Step (Except GrpcError Nat) := do
   let result ← withCall id do
     let stream ← get
-    if stream.outgoing.halfClose then
+    if stream.outgoing.halfClose && stream.cancelled.isNone then
       return .error (.simple .failedPrecondition "Stream writes already done")
     match stream.ending with
     | some ending => return .error (ending.toError (stream.headers.getD #[]))
@@ -100,7 +110,7 @@ def cancel (id : UInt32) : Step Unit := do
     modify fun stream => { stream with
       cancelled := some .cancelled
       inbox := stream.inbox.discard (keep := 1)
-      outgoing := { stream.outgoing.clear with halfClose := true, halfClosed := true } }
+      outgoing := { stream.outgoing.clear with halfClosed := true } }
     sendSmall { body := .cancel, callId := id }
 
 /-- Somebody waits for the end: unread messages don't hold it up. -/

@@ -104,8 +104,10 @@ private def receiveSuccess (what : String) (id : UInt32) (kind : RequestKind) (a
     let channel := match answer with
       | .opened _ state => state
       | _ => request.state
+    let closed := kind == .channel && state.channels[request.key]? != some id
     modifyThe State fun state => { state with
-      requests := state.requests.insert id { request with answered := true, state := channel } }
+      requests := if closed then state.requests.erase id
+        else state.requests.insert id { request with answered := true, state := channel } }
     emit (request.onAnswer answer)
 
 private def receiveChannelState (id aux : UInt32) : Received := do
