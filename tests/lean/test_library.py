@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+import api_page
 import lean
 
 
@@ -41,16 +42,26 @@ def test_the_c_shim_has_the_types_that_lean_calls(library, tmp_path):
     assert called == defined
 
 
-def unit_programs():
-    return sorted(path.relative_to(lean.ROOT / "tests/lean") for folder in ("unit", "wire")
-                  for path in (lean.ROOT / "tests/lean" / folder).glob("*.lean")
-                  if re.search(r"^def main\b", path.read_text(), re.M))
+def test_the_page_of_names_is_up_to_date():
+    page = (lean.ROOT / "docs/lean-api.md").read_text()
+    assert page == api_page.main(), "run: /usr/bin/python3 tests/lean/api_page.py > docs/lean-api.md"
+    for name in ("unaryCall", "ServerBuilder.registerUnary", "structure GrpcError", "BidiStream.getStatus"):
+        assert name in page
 
 
-@pytest.mark.parametrize("file", unit_programs(), ids=str)
-def test_unit(library, file):
-    path = lean.ROOT / "tests/lean" / file
-    status, text = lean.leanw("run", "--root", path.parent, "--out", lean.OUT / path.parent.name, "--path",
-                              lean.OUT / "library", "--wfail", path)
-    print(text)
+UNIT = lean.ROOT / "tests/lean/unit"
+PROGRAMS = sorted(path for path in UNIT.glob("*.lean") if re.search(r"^def main\b", path.read_text(), re.M))
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
+def test_unit(library, program):
+    status, text = lean.leanw("run", "--root", UNIT, "--out", lean.OUT / "unit", "--path", lean.OUT / "library", "--wfail",
+                              program)
     assert status == 0, text
+    passed, failed = map(int, re.search(r"^(\d+) passed, (\d+) failed$", text, re.M).groups())
+    lean.notes.append(f"{passed} checks of {program.stem}")
+    assert passed and not failed
+
+
+def test_there_are_unit_programs():
+    assert len(PROGRAMS) >= 3
