@@ -5,7 +5,7 @@ import Legate.Wire.Types
 # The meta tables of `legate.fbs`
 
 One codec for each table, fields in the order of the schema. A field that is appended there is one
-line in its structure (`Types.lean`) and one here.
+line in its structure (`Tables.lean`) and one here.
 -/
 
 namespace Legate.Wire.Schema
