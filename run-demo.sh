@@ -5,6 +5,9 @@
 # serves a small greeter. Then a client calls that greeter through legated in all four shapes, and
 # prints a line for each call as either side saw it. Exits 0 if all went well.
 #
+# Where Lean is there (lake on the PATH, or what scripts/install-deps.sh --tests installs) the worker is
+# written in Lean, and a client in Lean calls it too.
+#
 #   --serve [PORT]   leave it running on PORT (any free one by default) until Ctrl-C, and say how to call it
 #   --skip-install   do not look for missing packages
 set -euo pipefail
@@ -44,17 +47,46 @@ if ! configured=$(cmake --preset release 2>&1); then
 fi
 cmake --build --preset release --target legated legatectl greeter-worker greeter-demo
 
+# How the Lean programs of lean-client/examples are run: natively, interpreted, or not at all.
+examples=lean-client/examples
+lean=none
+if command -v lake >/dev/null; then
+  lean=lake
+  echo "run-demo: building the Lean client with $(lake --version)"
+  (cd lean-client && lake build greeter_server greeter_client)
+elif tests/lean/install.sh --check >/dev/null 2>&1; then
+  lean=leanw
+  echo "run-demo: checking the Lean client (a few minutes the first time)"
+  tests/lean/leanw build --root lean-client --out build/lean/library -Dlinter.missingDocs=true Legate
+  tests/lean/leanw build --root $examples --out build/lean/examples --path build/lean/library Greeting
+fi
+
+# lean_command PROGRAM MODULE [ARGUMENT...]: sets `command` to what runs one of them.
+lean_command() {
+  local program=$1 module=$2
+  shift 2
+  if [[ $lean == lake ]]; then
+    command=(env LEGATE_SOCKET="$socket" "lean-client/.lake/build/bin/$program" "$@")
+  else
+    command=(build/bin/legatectl --socket "$socket" attach -- tests/lean/leanw run --root $examples
+      --out build/lean/examples --path build/lean/library "$examples/$module.lean" -- "$@")
+  fi
+}
+
 folder=$(mktemp -d "${TMPDIR:-/tmp}/legated-demo.XXXXXX")
 socket=$folder/legated.sock
 daemon=
 worker=
+worker_end=0
 
-# stop PID NAME: asks it to end, and returns its exit status. Insists after 15 seconds.
+# stop PID NAME [STATUS]: asks it to end, and returns 0 if it ended with STATUS (0), else its status.
+# Insists after 15 seconds.
 stop() {
   local code=0 guard
   kill -TERM "$1" 2>/dev/null || true
   timeout --signal=KILL 15 tail --pid="$1" -s 0.05 -f /dev/null || kill -KILL "$1" 2>/dev/null || true
   wait "$1" || code=$?
+  ((code != ${3:-0})) || return 0
   if ((code != 0)); then
     echo "run-demo: $2 ended with status $code when it was asked to stop" >&2
   fi
@@ -65,7 +97,7 @@ stop_all() {
   local code=0 pid
   if [[ -n $worker ]]; then
     pid=$worker worker=
-    stop "$pid" greeter-worker || code=1
+    stop "$pid" greeter-worker "$worker_end" || code=1
   fi
   if [[ -n $daemon ]]; then
     pid=$daemon daemon=
@@ -91,9 +123,9 @@ on_exit() {
 }
 trap on_exit EXIT
 
-# await PID NAME COMMAND...: waits until COMMAND succeeds, PID ends or 20 seconds have passed.
+# await PID NAME COMMAND...: waits until COMMAND succeeds, PID ends or two minutes have passed.
 await() {
-  local pid=$1 name=$2 tries=400
+  local pid=$1 name=$2 tries=2400
   shift 2
   until "$@"; do
     if ! kill -0 "$pid" 2>/dev/null || ((--tries == 0)); then
@@ -106,17 +138,30 @@ await() {
 
 echo "run-demo: starting legated and a greeter worker"
 # In sessions of their own, so that Ctrl-C reaches this script alone and it stops them in order.
-setsid build/bin/legated run --socket "$socket" >"$folder/legated.log" 2>&1 &
+# An interpreted program takes seconds from connecting to HELLO.
+setsid build/bin/legated run --socket "$socket" --set ipc.hello_timeout=60s >"$folder/legated.log" 2>&1 &
 daemon=$!
 await "$daemon" legated test -S "$socket"
 
-setsid build/bin/greeter-worker --socket "$socket" --listen "127.0.0.1:$port" --print-port \
-  >"$folder/worker.out" 2>"$folder/greeter-worker.log" &
+if [[ $lean == none ]]; then
+  command=(build/bin/greeter-worker --socket "$socket" --listen "127.0.0.1:$port" --print-port)
+  worker_end=0
+else
+  lean_command greeter_server GreeterServer "127.0.0.1:$port"
+  worker_end=143 # no Lean program handles SIGTERM
+fi
+setsid "${command[@]}" >"$folder/greeter-worker.log" 2>&1 </dev/null &
 worker=$!
-await "$worker" greeter-worker grep -qs '^listening ' "$folder/worker.out"
-port=$(sed -n 's/^listening //p' "$folder/worker.out")
+await "$worker" greeter-worker grep -qs '^listening ' "$folder/greeter-worker.log"
+port=$(sed -n 's/^listening //p' "$folder/greeter-worker.log")
 
 if [[ $serve == no ]]; then
+  if [[ $lean != none ]]; then
+    echo "run-demo: a Lean client, through legated, to a Lean worker ($lean)"
+    lean_command greeter_client GreeterClient "127.0.0.1:$port"
+    if ! "${command[@]}" >"$folder/greeter-client.log" 2>&1 </dev/null; then exit 1; fi
+    grep '^ok lean ' "$folder/greeter-client.log"
+  fi
   build/bin/greeter-demo --socket "$socket" --port "$port"
   exit
 fi

@@ -10,6 +10,7 @@
 # Stages, in order:
 #   suite    all that ctest knows: unit and integration tests, in C++ and Python
 #   peers    the test peers against each other, without legated
+#   lean     the Lean library: checked, unit tests, and end to end against the daemon
 #   fuzz     each fuzz target for a short while
 #   asan     the suite with AddressSanitizer and UndefinedBehaviorSanitizer
 #   tsan     the suite with ThreadSanitizer
@@ -22,19 +23,19 @@ usage() {
   sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
 }
 
-stages=(suite peers fuzz asan tsan)
+stages=(suite peers lean fuzz asan tsan)
 only=()
 filter=()
 jobs=$(nproc)
 install=yes
 while (($#)); do
   case $1 in
-    --quick) stages=(suite peers fuzz) ;;
+    --quick) stages=(suite peers lean fuzz) ;;
     --only | --filter | --jobs)
       (($# > 1)) || { echo "run-tests: $1 needs a value" >&2; exit 2; }
       case $1 in
         --only)
-          [[ " suite peers fuzz asan tsan " == *" $2 "* ]] || { echo "run-tests: no stage $2" >&2; exit 2; }
+          [[ " suite peers lean fuzz asan tsan " == *" $2 "* ]] || { echo "run-tests: no stage $2" >&2; exit 2; }
           only+=("$2")
           ;;
         --filter) filter=(--tests-regex "$2") ;;
@@ -146,6 +147,21 @@ run_peers() {
   count peers "$code"
 }
 
+install_lean() {
+  tests/lean/install.sh || { count_step "install lean"; return 1; }
+}
+
+# The Lean library by leanw, and by Lake as well where a toolchain is found.
+run_lean() {
+  local code=0
+  say "test: lean"
+  echo "lean: leanw runs $(tests/lean/leanw lean --version)"
+  echo "lean: $(lake --version 2>/dev/null || echo "there is no lake on the PATH, so it builds nothing here")"
+  timeout --kill-after=30 1500 \
+    /usr/bin/python3 -m pytest -p no:cacheprovider --junitxml="$results/lean.xml" tests/lean || code=$?
+  count lean "$code"
+}
+
 # These compilers' sanitizers can't take as much address randomisation as some kernels apply; a
 # container may forbid turning it off.
 under=()
@@ -167,6 +183,7 @@ for stage in "${stages[@]}"; do
   case $stage in
     suite) if build ci && build_peers; then run_ctest suite ci "${filter[@]}"; fi ;;
     peers) if build_peers; then run_peers; fi ;;
+    lean) if install_lean && build ci && build_peers; then run_lean; fi ;;
     fuzz) if build fuzz; then run_ctest fuzz fuzz; fi ;;
     asan | tsan) if build "$stage" && build_peers; then run_ctest "$stage" "$stage" "${filter[@]}"; fi ;;
   esac

@@ -6,6 +6,7 @@
 #
 # Uses the network only when something is missing.
 set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 packages=(
   g++ cmake ninja-build pkg-config ccache
@@ -31,23 +32,43 @@ have_go() {
   [[ $version =~ ^go1\.([0-9]+) ]] && ((BASH_REMATCH[1] >= 19))
 }
 
+# Any npm from 9 on will do; Debian's is taken when there is none.
+have_npm() {
+  local version
+  version=$(npm --version 2>/dev/null) || return 1
+  ((${version%%.*} >= 9))
+}
+
 installed() {
   [[ $(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
 }
 
 check_only=no
+lean_runner=no
 wanted=("${packages[@]}")
 for argument in "$@"; do
   case $argument in
     --tests)
       wanted+=("${test_packages[@]}")
       have_go || wanted+=(golang-go)
+      have_npm || wanted+=(nodejs npm)
+      lean_runner=yes
       ;;
     --check) check_only=yes ;;
     -h | --help) usage; exit 0 ;;
     *) echo "install-deps: unknown argument $argument" >&2; usage >&2; exit 2 ;;
   esac
 done
+
+# What checks and runs the Lean library is not Debian's, and lives in the tree. Uses npm.
+install_lean_runner() {
+  [[ $lean_runner == yes ]] || return 0
+  if [[ $check_only == yes ]]; then
+    tests/lean/install.sh --check
+  else
+    tests/lean/install.sh
+  fi
+}
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
   echo "install-deps: this is no Debian; install by hand what Debian 12 calls: ${wanted[*]}" >&2
@@ -60,6 +81,7 @@ for package in "${wanted[@]}"; do
 done
 if ((${#missing[@]} == 0)); then
   echo "install-deps: all ${#wanted[@]} packages are there"
+  install_lean_runner
   exit 0
 fi
 echo "install-deps: missing: ${missing[*]}"
@@ -92,4 +114,5 @@ if ! apt install -y --no-install-recommends "${missing[@]}"; then
   echo "install-deps: the installation failed, see above; the packages wanted: ${missing[*]}" >&2
   exit 1
 fi
+install_lean_runner
 echo "install-deps: done"

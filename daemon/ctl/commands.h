@@ -1,6 +1,7 @@
 #pragma once
 // legatectl's commands. Each runs once, in the main thread, and returns the exit code: 0 when all went
-// well, 64 + the gRPC status code of a call that did not, 1 for whatever came before.
+// well, 64 + the gRPC status code of a call that did not, 1 for whatever came before. `attach` leaves
+// its process to another program and returns only when it could not.
 
 #include <chrono>
 #include <optional>
@@ -12,6 +13,8 @@
 namespace legated::ctl {
 
 inline constexpr int kFailed = 1;
+inline constexpr int kCannotRun = 126;  // as shells do
+inline constexpr int kNotFound = 127;
 
 struct Target {
   std::string socket;  // path of the daemon's socket
@@ -48,6 +51,9 @@ struct CallRequest {
 int run_query(const Target& target, const std::string& what);
 int run_ping(const Target& target, int count);
 int run_call(const Target& target, const CallRequest& request);
+/// Connects, and becomes `command` with the connection as its standard input and output and
+/// LEGATE_STDIO=1 in its environment. The connection is blocking, and HELLO has not been sent.
+int run_attach(const Target& target, const std::vector<std::string>& command);
 
 /// What is asked of the daemon, and how long to wait for its end; empty: without end.
 struct CommandRequest {

@@ -49,6 +49,7 @@ struct CommandLine {
   std::vector<std::string> hexes;
   std::string output = "text";
   std::string shape;
+  std::vector<std::string> attached;
 
   CLI::App* ping = nullptr;
   CLI::App* call = nullptr;
@@ -56,6 +57,7 @@ struct CommandLine {
   CLI::App* cancel = nullptr;
   CommandRequest command;
   bool drain_all = false;
+  CLI::App* attach = nullptr;
   CLI::Option* data_option = nullptr;
   CLI::Option* hex_option = nullptr;
 
@@ -71,7 +73,8 @@ struct CommandLine {
     app.footer(
         "Exit code: 0 when all went well, 64 + the gRPC status code when a call ended with "
         "another\n"
-        "status than OK, 1 for everything else.");
+        "status than OK, 1 for everything else. attach: that of COMMAND, 127 if there is no such\n"
+        "command, 126 if it can't be run.");
 
     app.add_subcommand("status", "Version, uptime, limits and totals of the daemon");
     app.add_subcommand("channels", "Channels to remote servers");
@@ -81,6 +84,9 @@ struct CommandLine {
     ping->add_option("-c,--count", ping_count, "How many times [1]")
         ->check(CLI::Range(1, 1'000'000));
     add_call();
+    attach = app.add_subcommand("attach",
+                                "Run a program whose standard input and output are a connection");
+    attach->add_option("command", attached, "The program and its arguments, after a --")->required();
     add_commands();
   }
 
@@ -147,6 +153,7 @@ struct CommandLine {
                                                : "drain-server";
       return run_command(target, command);
     }
+    if (attach->parsed()) return run_attach(target, attached);
     if (!call->parsed()) return run_query(target, app.get_subcommands().front()->get_name());
     if (!shape.empty()) request.shape = kShapes.at(shape);
     // Messages go out in the order in which they were given, whichever option gave them.

@@ -1,7 +1,10 @@
 // legatectl against a live daemon.
 
+#include <csignal>
 #include <fstream>
+#include <sstream>
 
+#include "cpp-client/encode.h"
 #include "tests/integration/outgoing.h"
 
 namespace legated::test {
@@ -220,6 +223,54 @@ TEST_F(Legatectl, CallToNobodyIsUnavailable) {
   EXPECT_THAT(errors, HasSubstr("UNAVAILABLE"));
 }
 
+// ---- Attach ------------------------------------------------------------------------------------
+
+TEST_F(Legatectl, AttachGivesTheConnectionToAProgram) {
+  flatbuffers::FlatBufferBuilder builder;
+  legate::client::encode_hello(builder, {.name = "attached"});
+  std::vector<uint8_t> hello;
+  legate::ipc::append_frame(hello, {.type = legate::ipc::FrameType::hello}, &builder, {});
+  const std::string file = directory / "hello";
+  std::ofstream(file, std::ios::binary) << std::string(hello.begin(), hello.end());
+  // The program sends HELLO and prints the header of the answer; its own error stream is ours, and
+  // so is its exit status.
+  const std::string script =
+      "cat \"$0\" && dd bs=16 count=1 iflag=fullblock status=none | od -An -tu1 >&2; "
+      "echo \"stdio=$LEGATE_STDIO $1\" >&2; exit 7";
+  EXPECT_EQ(7, run({"attach", "--", "sh", "-c", script, file, "--an-option"})) << errors;
+  EXPECT_EQ("", out);
+  EXPECT_THAT(errors, HasSubstr("stdio=1 --an-option"));
+  std::istringstream words(errors);
+  std::vector<int> header(16);
+  for (int& byte : header) ASSERT_TRUE(words >> byte) << errors;
+  EXPECT_EQ(static_cast<int>(legate::ipc::FrameType::hello_ack), header[8]) << errors;
+}
+
+TEST_F(Legatectl, AttachedProgramSeesTheEndOfTheDaemon) {
+  const std::string script = "echo waiting >&2; cat >/dev/null; echo over >&2";
+  const std::string file = directory / "attached";
+  ChildProcess process({program("legatectl"), "--socket", daemon.socket(), "attach", "--", "sh", "-c", script}, file);
+  const auto printed = [&](const std::string& text) {
+    std::ifstream stream(file);
+    return std::string(std::istreambuf_iterator<char>(stream), {}).find(text) != std::string::npos;
+  };
+  ASSERT_TRUE(eventually([&] { return printed("waiting"); }));
+  connection.reset();
+  daemon.expect_death();
+  daemon.process().signal(SIGKILL);
+  EXPECT_EQ(0, process.wait());
+  EXPECT_TRUE(printed("over"));
+}
+
+TEST_F(Legatectl, AttachExplainsWhatItCantRun) {
+  EXPECT_EQ(127, run({"attach", "--", "/no/such/program"}));
+  EXPECT_THAT(errors, HasSubstr("/no/such/program"));
+  EXPECT_EQ(126, run({"attach", "--", "/"}));
+  EXPECT_THAT(errors, HasSubstr("can't run /"));
+  EXPECT_EQ(1, run_on(directory / "nobody.sock", {"attach", "--", "true"}));
+  EXPECT_THAT(errors, HasSubstr("nobody.sock"));
+}
+
 // ---- Failures ----------------------------------------------------------------------------------
 
 TEST_F(Legatectl, WithoutADaemonItHelps) {
@@ -236,6 +287,8 @@ TEST_F(Legatectl, BadArgumentsAreExplained) {
   const std::vector<std::vector<std::string>> bad = {
       {},
       {"nonsense"},
+      {"attach"},
+      {"attach", "--"},
       {"call"},
       {"call", server.address()},
       {"call", server.address(), kUnary, "--hex", "0g"},

@@ -1,0 +1,132 @@
+import Legate.Credentials
+import Legate.Daemon
+import Legate.Server.Handler
+
+/-!
+# Server builder
+
+Ports and handlers of a server. A port is bound at once, and answers nothing before the server starts.
+-/
+
+namespace Legate
+
+namespace Server
+
+/-- A port of a server. It lives in the daemon, and so outlives a session of this process. -/
+structure Port where
+  /-- With the real port in it. -/
+  address : String
+  /-- How it is bound. -/
+  listen : Wire.Listen
+  /-- The session that has bound it last, by number, and the id it has there. -/
+  bound : IO.Ref (Nat × UInt32)
+
+/-- Binds an address in a session. -/
+def Port.bind (session : Session) (listen : Wire.Listen) :
+    BaseIO (Except CallEnd (UInt32 × UInt32 × String)) := do
+  let (id, answer) ← session.ask .server (.listen listen)
+  match ← IO.wait answer with
+  | .listening port address _ => return .ok (id, port, address)
+  | .refused ending => return .error ending
+  | _ => return .error (.ofLibrary .internal "LISTEN had another answer than LISTENING")
+
+/-- How many calls a server takes at once. -/
+structure Bounds where
+  /-- Unary calls: `LEGATE_SERVER_WORKERS`. -/
+  workers : Nat := 8
+  /-- Calls that stream, which may be long and so are counted apart: `LEGATE_SERVER_STREAMS`. -/
+  streams : Nat := 64
+  deriving Repr
+
+private def envNat? (name : String) : IO (Option Nat) := do
+  let some text := (← IO.getEnv name).filter (!·.isEmpty) | return none
+  match text.toNat? with
+  | some number => if number > 0 then return some number
+  | none => pure ()
+  throw (IO.userError s!"{name} must be a number above 0, it is \"{text}\"")
+
+/-- The bounds that the environment gives. -/
+def Bounds.ofEnvironment : IO Bounds :=
+  return { workers := (← envNat? "LEGATE_SERVER_WORKERS").getD 8
+           streams := (← envNat? "LEGATE_SERVER_STREAMS").getD 64 }
+
+end Server
+
+/-- Ports and handlers of a server that is not built yet. -/
+structure ServerBuilder where
+  private mk ::
+  /-- The connection to the daemon. -/
+  connection : Connection
+  /-- How many calls are taken at once. -/
+  bounds : Server.Bounds
+  /-- What is bound. -/
+  ports : Std.Mutex (Array Server.Port)
+  /-- By method path, in order of registration. -/
+  handlers : Std.Mutex (Array (String × Handler))
+  /-- The outermost first. -/
+  interceptors : Std.Mutex (Array ServerInterceptor)
+
+namespace ServerBuilder
+
+/-- A builder without ports and handlers. -/
+def new (connection : Option Connection := none) (bounds : Option Server.Bounds := none) :
+    IO ServerBuilder := do
+  let connection ← match connection with
+    | some connection => pure connection
+    | none => Connection.default
+  let bounds ← match bounds with
+    | some bounds => pure bounds
+    | none => Server.Bounds.ofEnvironment
+  return { connection, bounds, ports := ← Std.Mutex.new #[], handlers := ← Std.Mutex.new #[],
+           interceptors := ← Std.Mutex.new #[] }
+
+private def addPort (builder : ServerBuilder) (listen : Wire.Listen) : IO UInt32 := do
+  let fail {α : Type} (ending : CallEnd) : IO α :=
+    throw (IO.userError s!"can't listen at {listen.address.toString}: {ending.status}")
+  match ← builder.connection.session with
+  | .error ending => fail ending
+  | .ok session =>
+    match ← Server.Port.bind session listen with
+    | .error ending => fail ending
+    | .ok (id, port, address) =>
+      let real := if address.isEmpty then listen.address.toString else address
+      let port' : Server.Port := {
+        address := real, listen := { listen with address := .ofString real }
+        bound := ← IO.mkRef (session.serial, id) }
+      builder.ports.atomically (modify (·.push port'))
+      return port
+
+/-- Binds a plaintext port and gives its number, the real one also for ":0"; 0 for a Unix socket. It throws
+when it can't be bound. -/
+def addInsecurePort (builder : ServerBuilder) (address : String) : IO UInt32 :=
+  builder.addPort { address }
+
+private def add (builder : ServerBuilder) (path : String) (handler : Handler) : IO Unit :=
+  builder.handlers.atomically do
+    unless (← get).any (·.1 == path) do modify (·.push (path, handler))
+
+/-- Registers a unary handler; the first registration of a path wins. -/
+def registerUnary (builder : ServerBuilder) (path : String) (handler : UnaryHandler) : IO Unit :=
+  builder.add path (.ofUnary handler)
+
+/-- Registers a client-streaming handler; the first registration of a path wins. -/
+def registerClientStreaming (builder : ServerBuilder) (path : String)
+    (handler : ClientStreamingHandler) : IO Unit :=
+  builder.add path (.ofClientStreaming handler)
+
+/-- Registers a server-streaming handler; the first registration of a path wins. -/
+def registerServerStreaming (builder : ServerBuilder) (path : String)
+    (handler : ServerStreamingHandler) : IO Unit :=
+  builder.add path (.ofServerStreaming handler)
+
+/-- Registers a bidirectional handler; the first registration of a path wins. -/
+def registerBidiStreaming (builder : ServerBuilder) (path : String)
+    (handler : BidiStreamingHandler) : IO Unit :=
+  builder.add path (.ofBidiStreaming handler)
+
+/-- Puts an interceptor around all handlers, inside of those that were added before. -/
+def addInterceptor (builder : ServerBuilder) (interceptor : ServerInterceptor) : IO Unit :=
+  builder.interceptors.atomically (modify (·.push interceptor))
+
+end ServerBuilder
+end Legate
