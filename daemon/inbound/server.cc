@@ -156,7 +156,12 @@ void Server::on_call_accepted(ServerCall& call, bool ok) {
   if (Status fault = call.check_request(); !fault.ok()) return call.refuse(std::move(fault));
   if (Status refused = call.apply(policies_); !refused.ok())
     return call.refuse(std::move(refused));
-  place(call, dispatcher_.enqueue(described(call), loop_.now()));
+  auto result = dispatcher_.enqueue(described(call), loop_.now());
+  if (result == Dispatcher::Enqueued::queue_full) {
+    run();  // those that wait for the end of the pass only make room
+    result = dispatcher_.enqueue(described(call), loop_.now());
+  }
+  place(call, result);
 }
 
 Dispatcher::Call Server::described(const ServerCall& call) const {

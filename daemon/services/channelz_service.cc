@@ -4,6 +4,8 @@
 #include <grpc/grpc.h>
 #include <grpc/support/alloc.h>
 
+#include <algorithm>
+
 #include "daemon/services/one_request.h"
 #include "grpc/channelz/v1/channelz.pb.h"
 
@@ -22,7 +24,8 @@ bool cut(List& list, int64_t most) {
 
 /// Turns what `ask` gets from gRPC into a `Response`. Null text: there is no such thing.
 template <class Request, class Response>
-std::unique_ptr<LocalHandler> method(char* (*ask)(const Request&), void (*shorten)(const Request&, Response&) = nullptr) {
+std::unique_ptr<LocalHandler> method(char* (*ask)(const Request&),
+                                     void (*shorten)(const Request&, Response&) = nullptr) {
   return std::make_unique<UnaryMethod>([=](std::string_view bytes, std::string& answer) -> Status {
     Request request;
     if (Status bad = parse_request(bytes, request); !bad.ok()) return bad;
@@ -73,8 +76,8 @@ std::unique_ptr<LocalHandler> make_channelz_handler(std::string_view name) {
   if (name == "GetServerSockets") {
     return method<GetServerSocketsRequest, GetServerSocketsResponse>(
         [](const GetServerSocketsRequest& request) {
-          return grpc_channelz_get_server_sockets(
-              request.server_id(), request.start_socket_id(), std::max<int64_t>(request.max_results(), 0));
+          return grpc_channelz_get_server_sockets(request.server_id(), request.start_socket_id(),
+                                                  std::max<int64_t>(request.max_results(), 0));
         });
   }
   if (name == "GetChannel") {

@@ -80,7 +80,8 @@ class Scan {
  public:
   explicit Scan(std::vector<std::string_view>& files) : files_(files) {}
 
-  std::optional<std::string> message(std::string_view bytes, const pb::Descriptor& type, int depth) {
+  std::optional<std::string> message(std::string_view bytes, const pb::Descriptor& type,
+                                     int depth) {
     if (depth > kMostNesting) {
       return "messages are nested deeper than " + std::to_string(kMostNesting);
     }

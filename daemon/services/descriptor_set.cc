@@ -20,7 +20,8 @@ class FirstError final : public pb::DescriptorPool::ErrorCollector {
  public:
   void AddError(const std::string& file, const std::string& element, const pb::Message*,
                 ErrorLocation, const std::string& message) override {
-    if (text_.empty()) text_ = printable(file) + ": " + printable(element) + ": " + printable(message);
+    if (!text_.empty()) return;
+    text_ = printable(file) + ": " + printable(element) + ": " + printable(message);
   }
   const std::string& text() const { return text_; }
 
@@ -112,7 +113,8 @@ std::optional<std::string> build(Source& first, Sources& sources, pb::Descriptor
     source.state = Source::begun;
     for (const std::string& import : source.file.dependency()) {
       const auto imported = sources.find(import);
-      const std::string what = printable(source.file.name()) + " imports \"" + printable(import) + "\"";
+      const std::string what =
+          printable(source.file.name()) + " imports \"" + printable(import) + "\"";
       if (imported == sources.end())
         return what + ", which is not in it; protoc writes it with --include_imports";
       if (imported->second.state == Source::built) continue;

@@ -1,7 +1,7 @@
 #pragma once
-// The descriptors that a worker registers with DESCRIBE: a google.protobuf.FileDescriptorSet, checked
-// by protobuf's own DescriptorPool, and of each file its bytes and what it declares. Pure, any
-// thread.
+// The descriptors that a worker registers with DESCRIBE: a google.protobuf.FileDescriptorSet,
+// checked by protobuf's own DescriptorPool, and of each file its bytes and what it declares. Pure,
+// any thread.
 
 #include <cstdint>
 #include <memory>

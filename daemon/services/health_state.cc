@@ -89,7 +89,8 @@ void HealthState::forget(Time since) {
 std::optional<HealthState::Time> HealthState::departed_since() const {
   std::optional<Time> oldest;
   for (const auto& [name, service] : services_) {
-    if (service.leases.empty()) oldest = std::min(oldest.value_or(service.departed), service.departed);
+    if (!service.leases.empty()) continue;
+    oldest = std::min(oldest.value_or(service.departed), service.departed);
   }
   return oldest;
 }

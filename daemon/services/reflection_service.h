@@ -28,7 +28,8 @@ class Reflected {
 };
 
 /// For "ServerReflectionInfo"; null for another. `reflected` must outlive the handler.
-std::unique_ptr<LocalHandler> make_reflection_handler(std::string_view method, Reflected& reflected);
+std::unique_ptr<LocalHandler> make_reflection_handler(std::string_view method,
+                                                      Reflected& reflected);
 
 /// The answer to one ServerReflectionRequest, both serialized. Not OK: the request is none.
 Status reflect(Reflected& reflected, std::string_view request, std::string& response);

@@ -16,7 +16,8 @@ struct Served {
 /// Whether this can be the name of a service: printable ASCII without '/', 500 bytes at most.
 bool is_service_name(std::string_view name);
 
-/// `patterns` are those of a REGISTER that was accepted. What can't be a service's name is left out.
+/// `patterns` are those of a REGISTER that was accepted. What can't be a service's name is left
+/// out.
 Served served_by(const std::vector<std::string>& patterns);
 
 /// "package.Service" of "/package.Service/Method"; empty when it is no method.

@@ -1,8 +1,8 @@
 #pragma once
 // The daemon's own services on one server: health, reflection, channelz, where its settings have
 // them on and no worker has registered that very service. Keeps what they tell: leases, what peers
-// say of their health, and descriptors, whose bytes are charged to the session that sent them. Owned
-// by its server, used on the loop's thread.
+// say of their health, and descriptors, whose bytes are charged to the session that sent them.
+// Owned by its server, used on the loop's thread.
 
 #include <map>
 #include <memory>

@@ -41,7 +41,7 @@ TEST_F(ChannelzService, ServersAndSocketsAreShown) {
   EXPECT_TRUE(servers.end());
   const int64_t id = servers.server(0).ref().server_id();
   EXPECT_GE(servers.server(0).data().calls_started(), 2);
-  ASSERT_EQ(servers.server(0).listen_socket_size(), 1);
+  EXPECT_EQ(servers.server(0).listen_socket_size(), 0) << "the daemon listens itself";
 
   channelz::GetServersRequest one;
   one.set_max_results(1);

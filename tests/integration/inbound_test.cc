@@ -330,10 +330,11 @@ TEST(Slots, TheLeastLoadedWorkerIsChosen) {
     return eventually([&] { return large.waiting() + small.waiting() == calls.size(); });
   };
   ASSERT_TRUE(start(3));
-  EXPECT_EQ(large.waiting(), 3u) << "it had the most free slots three times over";
+  EXPECT_LE(large.waiting(), 2u) << "they are equal in weight, so they take turns";
+  EXPECT_LE(small.waiting(), 2u);
   ASSERT_TRUE(start(4));
-  EXPECT_EQ(large.waiting(), 5u);
-  EXPECT_EQ(small.waiting(), 2u);
+  EXPECT_EQ(large.waiting(), 4u) << "the other has no slot left";
+  EXPECT_EQ(small.waiting(), 3u);
   ASSERT_TRUE(start(2));
   EXPECT_EQ(large.waiting(), 6u);
   EXPECT_EQ(small.waiting(), 3u);

@@ -62,7 +62,8 @@ class ReflectionStream {
     Request request;
     request.set_list_services("*");
     std::vector<std::string> names;
-    for (const auto& service : ask(request).list_services_response().service())
+    const Response response = ask(request);
+    for (const auto& service : response.list_services_response().service())
       names.push_back(service.name());
     return names;
   }
