@@ -1,12 +1,14 @@
 // Tells ThreadSanitizer what gRPC guarantees: whatever happened before an operation was started
-// happened before its tag comes out of the completion queue. Debian's gRPC is built without the
+// happened before its tag comes out of the completion queue, and what happened before credentials
+// were made, or were asked last, before they are asked and destroyed. Debian's gRPC is built without the
 // sanitizer, which therefore can't see this and would take every completion for a race.
 //
-// The functions of libgrpc that take or return a tag are replaced in front of the library. Only
+// The functions of libgrpc that take or return a tag or a plugin are replaced in front of the library. Only
 // executables of the thread preset get this file, see Sanitizers.cmake.
 
 #include <dlfcn.h>
 #include <grpc/grpc.h>
+#include <grpc/grpc_security.h>
 #include <sanitizer/tsan_interface.h>
 
 namespace {
@@ -21,9 +23,45 @@ grpc_event completed(grpc_event event) {
   return event;
 }
 
+/// Credentials between gRPC and the plugin that made them; its own address is the plugin's state.
+struct Plugin {
+  grpc_metadata_credentials_plugin real;
+
+  static int get_metadata(void* state, grpc_auth_metadata_context context,
+                          grpc_credentials_plugin_metadata_cb tell, void* data,
+                          grpc_metadata* metadata, size_t* count, grpc_status_code* status,
+                          const char** error) {
+    __tsan_acquire(state);
+    const auto& real = static_cast<Plugin*>(state)->real;
+    const int done =
+        real.get_metadata(real.state, context, tell, data, metadata, count, status, error);
+    __tsan_release(state);
+    return done;
+  }
+
+  static void destroy(void* state) {
+    __tsan_acquire(state);
+    auto* const plugin = static_cast<Plugin*>(state);
+    plugin->real.destroy(plugin->real.state);
+    delete plugin;
+  }
+};
+
 }  // namespace
 
 extern "C" {
+
+grpc_call_credentials* grpc_metadata_credentials_create_from_plugin(
+    grpc_metadata_credentials_plugin plugin, grpc_security_level least, void* reserved) {
+  static auto* const real = next<decltype(grpc_metadata_credentials_create_from_plugin)>(
+      "grpc_metadata_credentials_create_from_plugin");
+  auto* const state = new Plugin{plugin};
+  plugin.get_metadata = Plugin::get_metadata;
+  plugin.destroy = Plugin::destroy;
+  plugin.state = state;
+  __tsan_release(state);
+  return real(plugin, least, reserved);
+}
 
 grpc_call_error grpc_call_start_batch(grpc_call* call, const grpc_op* ops, size_t nops, void* tag,
                                       void* reserved) {

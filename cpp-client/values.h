@@ -55,7 +55,7 @@ struct Status {
   Metadata trailers{};
   Origin origin = Origin::app;
   Microseconds elapsed{0};  // from START to STATUS as the daemon measured it; 0 from a worker
-  uint32_t attempts = 0;    // times the daemon sent the call off; 0: it never left, or from a worker
+  uint32_t attempts = 0;    // times the daemon sent the call off; 0: never, or from a worker
 
   bool ok() const { return code == Code::ok; }
 };

@@ -63,8 +63,8 @@ class Hedging {
   void stop() { stopped_ = closed_ = true; }
 
   struct Step {
-    uint32_t start = 0;             // attempts to start now; they count as started
-    std::optional<uint32_t> decided;  // this attempt is the call, and the others are to be cancelled
+    uint32_t start = 0;               // attempts to start now; they count as started
+    std::optional<uint32_t> decided;  // this attempt is the call; the others are to be cancelled
   };
   /// What to do now, after any event and when next_step() has come. The first attempt goes at once.
   /// `may_hedge`: further ones are allowed now; one that is due while they are not is left out, and

@@ -41,7 +41,8 @@ std::variant<Token, std::string> parse_object(std::string_view text) {
     return "is JSON without a string \"token\" or \"access_token\"";
   Token token{.text = found->get<std::string>()};
   if (std::string problem = problem_with_token(token.text); !problem.empty()) return problem;
-  if (const auto expires = object.find("expires_in"); expires != object.end() && !expires->is_null()) {
+  const auto expires = object.find("expires_in");
+  if (expires != object.end() && !expires->is_null()) {
     const auto seconds = number(*expires);
     if (!seconds || !(*seconds >= 1)) return "has an \"expires_in\" that is not a number above 0";
     token.lifetime = std::chrono::seconds(static_cast<int64_t>(

@@ -31,14 +31,15 @@ class TokenCache {
 
   struct Times {
     std::chrono::milliseconds lifetime{0};  // of a token whose source does not say
-    // 0: a call that finds the token due for renewal, long before it ends, does not wait for the new
-    // one. Otherwise a token is due this long after it came, and calls wait.
+    // A token is looked for again this long after the last, and calls wait for what is found. 0: it
+    // is renewed ahead of its end, and calls go on with the old one meanwhile.
     std::chrono::milliseconds look{0};
   };
 
   explicit TokenCache(Times times) : times_(times) {}
   /// For ever.
-  explicit TokenCache(std::string token) : token_(std::move(token)), expires_(Time::max()), due_(Time::max()) {}
+  explicit TokenCache(std::string token)
+      : token_(std::move(token)), expires_(Time::max()), due_(Time::max()) {}
 
   /// What a call gets: the token (null while it has to wait), or why there is none.
   struct Answer {

@@ -228,8 +228,9 @@ void TokenSource::on_output(Child::Result result) {
 void TokenSource::on_text(std::string_view text, bool json) {
   auto parsed = parse_token(text, json);
   if (const auto* problem = std::get_if<std::string>(&parsed)) {
-    return on_failure(json ? "what token_command " + settings_.token_command[0] + " printed " + *problem
-                           : "the token in token_file " + settings_.token_file + " " + *problem);
+    const std::string what = json ? "what token_command " + settings_.token_command[0] + " printed "
+                                  : "the token in token_file " + settings_.token_file + " ";
+    return on_failure(what + *problem);
   }
   shared_->on_token(std::move(std::get<Token>(parsed)));
 }

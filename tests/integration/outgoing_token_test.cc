@@ -59,8 +59,8 @@ struct Tokens : testing::Test {
     write(directory / "ca.pem", pki().roots);
     for (std::string& setting : settings) setting = "channels.t." + setting;
     settings.insert(settings.end(),
-                    {"channels.t.target=" + server.address(), "channels.t.tls=true", "log.level=trace",
-                     "channels.t.tls_roots_file=" + (directory / "ca.pem")});
+                    {"channels.t.target=" + server.address(), "channels.t.tls=true",
+                     "log.level=trace", "channels.t.tls_roots_file=" + (directory / "ca.pem")});
     daemon = std::make_unique<DaemonProcess>(settings);
     connection = daemon->dial();
     channel = connection->open_channel("legated:///t");
@@ -111,7 +111,8 @@ struct Tokens : testing::Test {
   std::string everything_shown() {
     std::string all = daemon->log();
     const auto admin = daemon->dial();
-    for (const char* what : {"status", "channels", "calls", "workers"}) all += admin->query(what).json;
+    for (const char* what : {"status", "channels", "calls", "workers"})
+      all += admin->query(what).json;
     return all;
   }
 
@@ -138,8 +139,8 @@ TEST_F(Tokens, ValueOfAProcessIsSentOverTls) {
   EXPECT_EQ("fresh", shown[0]["state"]);
 
   write(directory / "token", "s3cret.file\n");
-  ChildProcess process({program("legatectl"), "--socket", daemon->socket(), "call", server.address(),
-                        kUnary, "--ca", directory / "ca.pem", "--token-file", directory / "token"});
+  ChildProcess process({program("legatectl"), "--socket", daemon->socket(), "call",
+                        server.address(), kUnary, "--ca", directory / "ca.pem", "--token-file", directory / "token"});
   EXPECT_EQ(0, process.wait());
   EXPECT_EQ("Bearer s3cret.file", sent());
 }
@@ -165,7 +166,8 @@ TEST_F(Tokens, ValueThatIsNoTokenIsRefusedWithoutQuotingIt) {
     ChannelOptions options;
     options.tls = TlsOptions{};
     options.token = bad;
-    const auto status = connection->wait(connection->open_channel(server.address(), options)).status;
+    const ChannelId refused = connection->open_channel(server.address(), options);
+    const Status status = connection->wait(refused).status;
     EXPECT_STATUS(Code::invalid_argument, status);
     EXPECT_THAT(status.message, HasSubstr("the token "));
     EXPECT_THAT(status.message, Not(HasSubstr("s3cr")));
@@ -175,7 +177,8 @@ TEST_F(Tokens, ValueThatIsNoTokenIsRefusedWithoutQuotingIt) {
 TEST_F(Tokens, AuthorizationOfACallIsRefused) {
   write(directory / "token", "s3cret");
   start({"token_file=" + (directory / "token")});
-  const auto result = connection->unary(channel, kUnary, "", {.metadata = {{"authorization", "mine"}}});
+  const auto result =
+      connection->unary(channel, kUnary, "", {.metadata = {{"authorization", "mine"}}});
   EXPECT_STATUS(Code::invalid_argument, result.status);
   EXPECT_EQ(Origin::daemon, result.status.origin);
   EXPECT_THAT(result.status.message, HasSubstr("authorization"));
@@ -366,7 +369,8 @@ TEST(TokenInPlaintext, IsSentWhenToldSo) {
   const TempDir directory;
   const ScriptedServer server;
   write(directory / "token", "s3cret");
-  const DaemonProcess daemon({"channels.t.target=" + server.address(), "channels.t.token_plaintext=true",
+  const DaemonProcess daemon({"channels.t.target=" + server.address(),
+                              "channels.t.token_plaintext=true",
                               "channels.t.token_file=" + (directory / "token")});
   const auto connection = daemon.dial();
   const auto result =

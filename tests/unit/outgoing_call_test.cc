@@ -73,6 +73,19 @@ TEST_F(OutgoingCallTest, OpenHeadersPrecedeData) {
   EXPECT_EQ(call_->next_frame(kPlenty), Frame::data);
 }
 
+TEST_F(OutgoingCallTest, UnaryThatBeginsWholeWaitsForItsRequest) {
+  using namespace legate::ipc::flag;
+  call_.emplace(Shape::unary, kWindow, kWindow);
+  call_->begin_whole();
+  EXPECT_FALSE(call_->take_work(true).start);
+  EXPECT_FALSE(call_->on_part(msg_begin, 10, 4));
+  EXPECT_FALSE(call_->take_work(true).start);
+  EXPECT_FALSE(call_->started());
+  EXPECT_FALSE(call_->on_part(msg_end | end_stream, 0, 6));
+  EXPECT_TRUE(call_->take_work(true).unary);
+  EXPECT_TRUE(call_->started());
+}
+
 TEST_F(OutgoingCallTest, OpenHoldsOneMessageForThePeer) {
   open_with_headers();
   receive(5);
