@@ -38,8 +38,6 @@ class Simulation {
     remote_code_ =
         random_.pick(std::vector<StatusCode>{StatusCode::ok, StatusCode::ok, StatusCode::not_found,
                                              StatusCode::cancelled, StatusCode::deadline_exceeded});
-    begins_whole_ = shape_ == Shape::unary && random_.one_in(3);
-    if (begins_whole_) call_.begin_whole();
     patient_remote_ = random_.one_in(2);
     disturbed_ = !random_.one_in(3);
   }
@@ -232,7 +230,6 @@ class Simulation {
     if (work.sends()) {
       ASSERT_FALSE(sending_ || unary_) << "one batch of sends at a time";
       ASSERT_EQ(work.start, !started_) << "once, first";
-      ASSERT_FALSE(begins_whole_) << "in one batch";
       ASSERT_FALSE(half_close_taken_) << "nothing follows the half-close";
       sending_ = true;
       half_close_taken_ = work.half_close;
@@ -337,7 +334,7 @@ class Simulation {
   uint32_t receive_window_, send_window_;
   Shape shape_;
   OutgoingCall call_;
-  bool begins_whole_ = false, disturbed_ = false, patient_remote_ = false, settling_ = false;
+  bool disturbed_ = false, patient_remote_ = false, settling_ = false;
   std::string decided_;  // what settled the call's end
 
   std::vector<uint32_t> requests_;
