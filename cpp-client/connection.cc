@@ -166,11 +166,11 @@ void Connection::unary_async(ChannelId channel, const std::string& method, std::
 
 // ---- Worker
 
-Listening Connection::listen(const std::string& address) {
+Listening Connection::listen(const std::string& address, const ListenOptions& options) {
   Lock lock = session_->lock();
   const auto [id, request] = session_->new_request(FrameType::listen);
   if (!request->status) {
-    encode_listen(session_->builder(), address);
+    encode_listen(session_->builder(), address, options);
     session_->add({.call_id = id, .type = FrameType::listen}, /*with_meta=*/true);
     session_->flush(lock);
   }

@@ -112,7 +112,7 @@ class Connection {
 
   // ---- Worker
 
-  Listening listen(const std::string& address);
+  Listening listen(const std::string& address, const ListenOptions& options = {});
   /// Calls whose method matches a pattern of `handlers` are served by it, `slots` at once, on threads
   /// of the connection.
   Lease register_methods(ServerId server, Handlers handlers, uint32_t slots,

@@ -73,10 +73,10 @@ void encode_start(Builder& builder, ChannelId channel, const std::string& method
   builder.Finish(start.Finish());
 }
 
-void encode_headers(Builder& builder, const Metadata& metadata) {
+void encode_headers(Builder& builder, const Metadata& metadata, ipc::Compression compression) {
   builder.Clear();
   const auto offset = entries(builder, metadata);
-  builder.Finish(ipc::CreateHeaders(builder, offset));
+  builder.Finish(ipc::CreateHeaders(builder, offset, compression));
 }
 
 void encode_status(Builder& builder, const Status& status) {
@@ -151,6 +151,28 @@ flatbuffers::Offset<ipc::ChannelOptions> encode_options(Builder& builder,
       hedging);
 }
 
+flatbuffers::Offset<ipc::ServerTls> encode_tls(Builder& builder, const ServerTlsOptions& options) {
+  const auto certificate = builder.CreateString(options.certificate);
+  const auto key = builder.CreateString(options.key);
+  const auto roots = text(builder, options.roots);
+  return ipc::CreateServerTls(builder, certificate, key, roots, options.client_auth);
+}
+
+flatbuffers::Offset<ipc::ListenOptions> encode_options(Builder& builder,
+                                                       const ListenOptions& options) {
+  const auto tls = options.tls ? encode_tls(builder, *options.tls) : 0;
+  const auto sticky = text(builder, options.sticky);
+  const auto policies =
+      options.policies.empty() ? 0 : builder.CreateVectorOfStrings(options.policies);
+  return ipc::CreateListenOptions(
+      builder, tls, options.compression, options.max_send_message, options.max_receive_message,
+      options.max_metadata, options.max_connections, options.max_concurrent_streams, options.memory,
+      ms(options.keepalive_time), ms(options.keepalive_timeout), ms(options.min_ping_interval),
+      options.ping_without_calls, ms(options.max_connection_idle), ms(options.max_connection_age),
+      ms(options.max_connection_age_grace), sticky, policies, options.health, options.reflection,
+      options.channelz);
+}
+
 }  // namespace
 
 void encode_open_channel(Builder& builder, const std::string& target,
@@ -164,9 +186,11 @@ void encode_open_channel(Builder& builder, const std::string& target,
   builder.Finish(ipc::CreateOpenChannel(builder, target_offset, options_offset, options.watch));
 }
 
-void encode_listen(Builder& builder, const std::string& address) {
+void encode_listen(Builder& builder, const std::string& address, const ListenOptions& options) {
   builder.Clear();
-  builder.Finish(ipc::CreateListen(builder, builder.CreateString(address)));
+  const auto address_offset = builder.CreateString(address);
+  const auto options_offset = options == ListenOptions() ? 0 : encode_options(builder, options);
+  builder.Finish(ipc::CreateListen(builder, address_offset, options_offset));
 }
 
 void encode_register(Builder& builder, ServerId server, const std::vector<std::string>& methods,
@@ -225,6 +249,20 @@ Status decode_status(const ipc::Status& table) {
   return status;
 }
 
+namespace {
+
+Identity decode_identity(const ipc::Identity& table) {
+  Identity identity;
+  identity.subject = ipc::view(table.subject());
+  if (table.names() != nullptr) {
+    for (const flatbuffers::String* name : *table.names()) identity.names.emplace_back(ipc::view(name));
+  }
+  identity.certificate = ipc::view(table.certificate());
+  return identity;
+}
+
+}  // namespace
+
 Dispatch decode_dispatch(const ipc::Start& table) {
   Dispatch dispatch;
   dispatch.lease = {table.lease()};
@@ -232,6 +270,7 @@ Dispatch decode_dispatch(const ipc::Start& table) {
   dispatch.metadata = decode_metadata(table.metadata());
   dispatch.authority = ipc::view(table.authority());
   dispatch.peer = ipc::view(table.peer());
+  if (table.identity() != nullptr) dispatch.identity = decode_identity(*table.identity());
   dispatch.queued = microseconds(table.queued_us());
   if (table.timeout_us() != 0) {
     // A deadline farther away than a century is none: the clock could not hold it.

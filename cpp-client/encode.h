@@ -15,17 +15,19 @@ struct CallOptions;
 struct ChannelOptions;
 struct Command;
 struct LeaseOptions;
+struct ListenOptions;
 struct Options;
 
 void encode_hello(Builder& builder, const Options& options);
 void encode_start(Builder& builder, ChannelId channel, const std::string& method,
                   const CallOptions& options);
-void encode_headers(Builder& builder, const Metadata& metadata);
+void encode_headers(Builder& builder, const Metadata& metadata,
+                    ipc::Compression compression = ipc::Compression::inherit);
 void encode_status(Builder& builder, const Status& status);
 void encode_error(Builder& builder, const Violation& violation, ipc::FrameType type);
 void encode_open_channel(Builder& builder, const std::string& target,
                          const ChannelOptions& options);
-void encode_listen(Builder& builder, const std::string& address);
+void encode_listen(Builder& builder, const std::string& address, const ListenOptions& options);
 void encode_register(Builder& builder, ServerId server, const std::vector<std::string>& methods,
                      uint32_t slots, const LeaseOptions& options);
 void encode_command(Builder& builder, const Command& command);

@@ -94,6 +94,46 @@ struct ChannelOptions {
   bool operator==(const ChannelOptions&) const = default;
 };
 
+using ipc::ClientAuth;
+using ipc::Switch;
+
+/// TLS toward remote clients, all in PEM text; see ServerTls in legate.fbs.
+struct ServerTlsOptions {
+  std::string certificate{};
+  std::string key{};
+  std::string roots{};
+  ClientAuth client_auth = ClientAuth::none;
+
+  bool operator==(const ServerTlsOptions&) const = default;
+};
+
+/// For Connection::listen; see ListenOptions in legate.fbs. Sizes in bytes; 0 and empty are the
+/// defaults.
+struct ListenOptions {
+  std::optional<ServerTlsOptions> tls{};  // none: plaintext
+  Compression compression = Compression::inherit;
+  uint32_t max_send_message = 0;
+  uint32_t max_receive_message = 0;
+  uint32_t max_metadata = 0;
+  uint32_t max_connections = 0;
+  uint32_t max_concurrent_streams = 0;
+  uint64_t memory = 0;
+  std::chrono::milliseconds keepalive_time{0};
+  std::chrono::milliseconds keepalive_timeout{0};
+  std::chrono::milliseconds min_ping_interval{0};
+  bool ping_without_calls = false;
+  std::chrono::milliseconds max_connection_idle{0};
+  std::chrono::milliseconds max_connection_age{0};
+  std::chrono::milliseconds max_connection_age_grace{0};
+  std::string sticky{};
+  std::vector<std::string> policies{};
+  Switch health = Switch::inherit;
+  Switch reflection = Switch::inherit;
+  Switch channelz = Switch::inherit;
+
+  bool operator==(const ListenOptions&) const = default;
+};
+
 struct CallOptions {
   Shape shape = Shape::bidi;
   Metadata metadata{};

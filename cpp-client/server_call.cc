@@ -36,12 +36,12 @@ std::optional<std::string> ServerCall::read() {
   return session_->take(*stream_, lock);
 }
 
-bool ServerCall::send_headers(const Metadata& headers) {
+bool ServerCall::send_headers(const Metadata& headers, ipc::Compression compression) {
   Lock lock = session_->lock();
   if (over(*stream_) || stream_->cancelled || stream_->headers_sent || stream_->posted > 0) {
     return false;
   }
-  encode_headers(session_->builder(), headers);
+  encode_headers(session_->builder(), headers, compression);
   if (!session_->builder_fits(headers.size())) return false;
   stream_->headers_sent = stream_->accepted = true;
   session_->add({.call_id = stream_->id, .type = ipc::FrameType::headers}, /*with_meta=*/true);
@@ -49,11 +49,11 @@ bool ServerCall::send_headers(const Metadata& headers) {
   return true;
 }
 
-bool ServerCall::write(std::string_view message) {
+bool ServerCall::write(std::string_view message, bool compress) {
   Lock lock = session_->lock();
   if (over(*stream_)) return false;
   stream_->accepted = true;
-  return session_->write(*stream_, message, lock);
+  return session_->write(*stream_, message, lock, compress);
 }
 
 bool ServerCall::post(std::string message) {

@@ -31,6 +31,8 @@ class ServerCall {
   const Metadata& metadata() const { return dispatch().metadata; }
   const std::string& peer() const { return dispatch().peer; }
   const std::string& authority() const { return dispatch().authority; }
+  /// Nothing when the client showed no certificate that was verified.
+  const std::optional<Identity>& identity() const { return dispatch().identity; }
   /// Time the call waited in the daemon for a worker.
   Microseconds queued() const { return dispatch().queued; }
   /// Until the deadline, not below 0; nothing when there is none.
@@ -40,10 +42,11 @@ class ServerCall {
   /// call was cancelled.
   std::optional<std::string> read();
   /// Sends the initial metadata; before the first message, once. False when that is not so, when the
-  /// list is too long, or the call is over.
-  bool send_headers(const Metadata& headers);
-  /// Sends one message; waits for credit. False when the call was cancelled or is over.
-  bool write(std::string_view message);
+  /// list is too long, or the call is over. `compression` is that of the messages, else the server's.
+  bool send_headers(const Metadata& headers, ipc::Compression compression = ipc::Compression::inherit);
+  /// Sends one message; waits for credit. False when the call was cancelled or is over. Without
+  /// `compress` the message goes as it is on a call that compresses.
+  bool write(std::string_view message, bool compress = true);
   /// As write(), without waiting; leaves with what follows: the last message before finish().
   bool post(std::string message);
 

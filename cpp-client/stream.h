@@ -10,11 +10,19 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "cpp-client/inbox.h"
 #include "cpp-client/values.h"
 
 namespace legate::client {
+
+/// Who the remote client is, by a certificate that the daemon has verified.
+struct Identity {
+  std::string subject;             // as RFC 2253 writes it, may be empty
+  std::vector<std::string> names;  // alternative names: "dns:…", "uri:…", "ip:…", "email:…"
+  std::string certificate;         // PEM
+};
 
 /// What START said of a dispatch. Never changes.
 struct Dispatch {
@@ -23,6 +31,7 @@ struct Dispatch {
   Metadata metadata;
   std::string authority;
   std::string peer;
+  std::optional<Identity> identity;  // none: the client has not shown who it is
   Microseconds queued{0};
   std::optional<std::chrono::steady_clock::time_point> deadline;
 };

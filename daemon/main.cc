@@ -12,6 +12,7 @@
 #include "daemon/inbound/server_check.h"
 #include "daemon/outbound/channel_check.h"
 #include "daemon/outbound/channels.h"
+#include "daemon/system/limits.h"
 #include "daemon/system/signals.h"
 #include "daemon/telemetry/log.h"
 #include "daemon/version.h"
@@ -23,6 +24,7 @@ constexpr int kStartError = 1;
 
 int run(const legated::Config& config) {
   legated::block_signals();
+  legated::raise_descriptor_limit();
   // gRPC may fork and poll in ways of its own when told so by the environment; the daemon is built
   // on one way.
   setenv("GRPC_POLL_STRATEGY", "epoll1", 1);

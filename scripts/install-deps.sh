@@ -12,7 +12,7 @@ packages=(
   g++ cmake ninja-build pkg-config ccache
   libgrpc-dev libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev
   libflatbuffers-dev flatbuffers-compiler
-  libspdlog-dev libtomlplusplus-dev libcli11-dev nlohmann-json3-dev libsystemd-dev libjwt-dev libssl-dev openssl
+  libspdlog-dev libtomlplusplus-dev libcli11-dev nlohmann-json3-dev libsystemd-dev libjwt-dev libssl-dev openssl zlib1g-dev
   libgtest-dev libgmock-dev
 )
 test_packages=(

@@ -35,6 +35,15 @@ std::string dump(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
+json limits_of(const ServerSettings& settings) {
+  return {{"max_connections", settings.max_connections},
+          {"max_concurrent_streams", settings.max_concurrent_streams},
+          {"max_receive_message", settings.max_receive_message},
+          {"max_send_message", settings.max_send_message},
+          {"max_metadata", settings.max_metadata},
+          {"memory", settings.memory}};
+}
+
 json report(const Policies& policies, Loop::Time now) {
   json list = json::array();
   for (const auto& policy : policies.report(now))
@@ -229,13 +238,14 @@ std::string Daemon::workers_json() const {
     json health = json::array();
     for (const auto& [service, status] : server->services().health())
       health.push_back({{"service", service}, {"status", name(status)}});
-    servers.push_back({{"name", server->name()},
-                       {"address", server->address()},
+    servers.push_back({{"address", server->address()},
+                       {"name", server->name()},
                        {"addresses", server->port().addresses()},
                        {"port", server->port().port()},
                        {"tls", server->settings().tls},
                        {"connections", server->port().connections()},
                        {"connections_refused", server->port().refused()},
+                       {"limits", json::array({limits_of(server->limits())})},
                        {"serving", server->serving()},
                        {"draining", server->draining()},
                        {"holders", server->holders().size()},

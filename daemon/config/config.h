@@ -120,6 +120,9 @@ struct Config {
     uint32_t max_connections = 10'000;
     // Bytes of gRPC's own buffers per server, which are outside of every other bound.
     uint64_t memory = 256 * 1024 * 1024;
+    // Permission bits of Unix sockets: only the daemon's own user may connect unless the operator
+    // says otherwise.
+    uint32_t unix_mode = 0600;
   } inbound;
 
   struct Shutdown {

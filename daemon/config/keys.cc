@@ -110,8 +110,12 @@ std::vector<Key> make_keys() {
              "descriptors."},
             inbound(&C::Inbound::max_connections), 1, 1'000'000),
       size({"inbound", "memory",
-            "What gRPC may use for the connections of one server, beyond which it reads less."},
+            "What gRPC may hold for the connections of one server; beyond it, it ends calls."},
            inbound(&C::Inbound::memory), kMiB, 64 * kGiB),
+      mode({"inbound", "unix_mode",
+            "Permission bits of Unix sockets for gRPC: the daemon's own user only, unless the "
+            "operator opens them."},
+           inbound(&C::Inbound::unix_mode)),
 
       duration({"shutdown", "grace",
                 "From SIGTERM to the end of what still runs. Supervisors kill after 30s or later."},

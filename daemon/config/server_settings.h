@@ -23,6 +23,7 @@ struct ServerSettings {
   // Where: "host:port", "[v6-address]:port", "unix:/path", "systemd:NAME" for a socket that the
   // service manager has opened. A peer's LISTEN has one.
   std::vector<std::string> addresses;
+  uint32_t unix_mode = 0;       // permission bits of Unix sockets; 0: inbound.unix_mode
   bool serve_at_start = false;  // answer before a worker has sent SERVE
 
   // TLS. PEM text comes from peers, paths from the configuration; never both.

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "daemon/grpc/inflate.h"
+
 namespace legated {
 
 std::shared_ptr<ReceivedMessage> ReceivedMessage::take(grpc_byte_buffer* buffer) {
@@ -14,9 +16,35 @@ std::shared_ptr<ReceivedMessage> ReceivedMessage::take(grpc_byte_buffer* buffer)
   return std::make_shared<ReceivedMessage>(std::move(owner));
 }
 
+std::variant<std::shared_ptr<ReceivedMessage>, ReceivedMessage::Fault> ReceivedMessage::receive(
+    grpc_byte_buffer* buffer, uint32_t most) {
+  ByteBuffer message(buffer);
+  if (is_compressed(*message)) {
+    ByteBuffer plain;
+    switch (inflate(*message, most, plain)) {
+      case Inflated::whole: break;
+      case Inflated::corrupt: return Fault::corrupt;
+      case Inflated::too_long: return Fault::too_long;
+    }
+    message = std::move(plain);
+  }
+  if (grpc_byte_buffer_length(message.get()) > most) return Fault::too_long;
+  return std::make_shared<ReceivedMessage>(std::move(message));
+}
+
 ReceivedMessage::ReceivedMessage(ByteBuffer buffer)
     : buffer_(std::move(buffer)),
       length_(static_cast<uint32_t>(grpc_byte_buffer_length(buffer_.get()))) {}
+
+std::string ReceivedMessage::text() const {
+  std::string text;
+  text.reserve(length_);
+  const grpc_slice_buffer& slices = buffer_->data.raw.slice_buffer;
+  for (size_t i = 0; i < slices.count; ++i)
+    text.append(reinterpret_cast<const char*>(GRPC_SLICE_START_PTR(slices.slices[i])),
+                GRPC_SLICE_LENGTH(slices.slices[i]));
+  return text;
+}
 
 void ReceivedMessage::write_to(Output& output, uint32_t offset, uint32_t length) const {
   size_t skip = offset;

@@ -10,6 +10,8 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
+#include <variant>
 
 #include "daemon/ipc/output.h"
 
@@ -28,7 +30,15 @@ class ReceivedMessage : public std::enable_shared_from_this<ReceivedMessage> {
   static std::shared_ptr<ReceivedMessage> take(grpc_byte_buffer* buffer);
   explicit ReceivedMessage(ByteBuffer buffer);
 
+  enum class Fault { corrupt, too_long };
+  /// Takes the buffer, which must not be null and may be compressed, of a call on which gRPC does
+  /// not decompress. Longer than `most` bytes is too long.
+  static std::variant<std::shared_ptr<ReceivedMessage>, Fault> receive(grpc_byte_buffer* buffer,
+                                                                       uint32_t most);
+
   uint32_t length() const { return length_; }
+  /// A copy.
+  std::string text() const;
 
   /// Appends `length` bytes from `offset` on as payload.
   void write_to(Output& output, uint32_t offset, uint32_t length) const;

@@ -3,12 +3,18 @@
 // The loop's thread.
 //
 // gRPC's C++ library has this as AddExternalConnectionAcceptor; below it is a server argument in
-// which gRPC's C library leaves a pointer to the interface declared here. The interface is internal
-// to gRPC, so this file is right for the version whose libgrpc.so.29 the daemon is linked to, 1.51,
-// and every test that connects to a port tries it.
+// which gRPC's C library leaves a pointer to the interface declared here. The interface is internal to
+// gRPC, so it is used with the one version of which it is known, 1.51 (grpc_version_string() 29.…).
+// With any other, connections are handed over by grpc_server_add_channel_from_fd, which is public and
+// does plaintext only: a server with TLS does not start then, and what it accepts is outside of the
+// server's memory quota.
 
 #include <grpc/grpc.h>
 #include <grpc/grpc_security.h>
+
+#include <string>
+
+#include "daemon/core/status.h"
 
 struct grpc_byte_buffer;
 
@@ -27,22 +33,24 @@ namespace legated {
 
 class Acceptor {
  public:
-  Acceptor() = default;
+  explicit Acceptor(std::string grpc_version = grpc_version_string());
   Acceptor(const Acceptor&) = delete;
   Acceptor& operator=(const Acceptor&) = delete;
 
   /// For grpc_server_create; this must outlive the server.
   grpc_arg argument();
 
-  /// Once, before the server is started. False: gRPC will not.
-  [[nodiscard]] bool attach(grpc_server* server, grpc_server_credentials* credentials);
+  /// Once, before the server is started. Not OK: gRPC will not. `tls`: the credentials are for it.
+  [[nodiscard]] Status attach(grpc_server* server, grpc_server_credentials* credentials, bool tls);
 
   /// gRPC takes the connection `fd` of the listening socket. Only between the server's start and its
   /// shutdown.
-  void hand_over(int listener, int fd) { handler_->Handle(listener, fd, nullptr); }
+  void hand_over(int listener, int fd);
 
  private:
-  grpc_core::TcpServerFdHandler* handler_ = nullptr;  // the server's
+  const std::string grpc_version_;
+  grpc_server* server_ = nullptr;
+  grpc_core::TcpServerFdHandler* handler_ = nullptr;  // the server's; null: another gRPC
 };
 
 }  // namespace legated

@@ -104,8 +104,18 @@ std::string free_path(SocketAddress& address) {
   return unlink(un.sun_path) == 0 ? "" : std::string("the stale socket: ") + std::strerror(errno);
 }
 
+/// bind() of a Unix socket. The mode is there before the name is: nobody can connect in between.
+int bind_with_mode(int fd, SocketAddress& address, uint32_t mode) {
+  const mode_t mask = umask(0);
+  const int result = fchmod(fd, mode) == 0 ? bind(fd, address.get(), address.length) : -1;
+  const int error = errno;
+  umask(mask);
+  errno = error;
+  return result;
+}
+
 /// The descriptor, or -1 with errno.
-int bind_and_listen(SocketAddress& address) {
+int bind_and_listen(SocketAddress& address, uint32_t unix_mode = 0) {
   const int fd =
       socket(address.get()->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return -1;
@@ -114,7 +124,9 @@ int bind_and_listen(SocketAddress& address) {
   // [::] is every address, of either family.
   if (address.get()->sa_family == AF_INET6)
     setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof zero);
-  if (bind(fd, address.get(), address.length) == 0 && listen(fd, kBacklog) == 0) return fd;
+  const int bound = address.get()->sa_family == AF_UNIX ? bind_with_mode(fd, address, unix_mode)
+                                                        : bind(fd, address.get(), address.length);
+  if (bound == 0 && listen(fd, kBacklog) == 0) return fd;
   const int error = errno;
   close(fd);
   errno = error;
@@ -156,25 +168,28 @@ std::variant<Listening, Status> listen_on_port(const std::string& address, const
   return made;
 }
 
-std::variant<Listening, Status> listen_on_path(const std::string& address) {
+std::variant<Listening, Status> listen_on_path(const std::string& address, uint32_t mode) {
   auto socket_address = unix_socket(address);
   const bool abstract = address.starts_with(kAbstract);
   if (!abstract) {
     if (const std::string why = free_path(*socket_address); !why.empty())
       return failure(address, why);
   }
-  const int fd = bind_and_listen(*socket_address);
+  const int fd = bind_and_listen(*socket_address, mode);
   if (fd < 0) return failure(address, std::strerror(errno));
-  return Listening{.sockets = {fd},
-                   .address = address,
-                   .port = 0,
-                   .unlink = abstract ? "" : address.substr(kUnix.size())};
+  Listening made{.sockets = {fd}, .address = address, .port = 0, .path = {}};
+  struct stat found {};
+  if (!abstract && lstat(address.c_str() + kUnix.size(), &found) == 0) {
+    made.path = address.substr(kUnix.size());
+    made.inode = found.st_ino;
+  }
+  return made;
 }
 
 std::variant<Listening, Status> listen_on_activated(const std::string& address,
                                                     const ActivatedSockets& activated) {
   const std::string name = address.substr(kActivated.size());
-  Listening made{.sockets = {}, .address = address, .port = 0, .unlink = {}};
+  Listening made{.sockets = {}, .address = address, .port = 0, .path = {}};
   // Copies: the service manager's own stay, so that clients wait when the server comes again.
   for (const int fd : activated.named(name)) {
     const int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
@@ -240,14 +255,19 @@ std::string ActivatedSockets::names() const {
   return names.empty() ? "none" : names;
 }
 
-std::variant<Listening, Status> listen_on(const std::string& address,
+std::variant<Listening, Status> listen_on(const std::string& address, uint32_t unix_mode,
                                           const ActivatedSockets& activated) {
   if (std::string why = refuse_address(address); !why.empty())
     return Status{StatusCode::invalid_argument, std::move(why), Origin::daemon, {}};
   if (address.starts_with(kActivated)) return listen_on_activated(address, activated);
   if (const auto where = split(address); where && !address.starts_with("unix"))
     return listen_on_port(address, *where);
-  return listen_on_path(address);
+  return listen_on_path(address, unix_mode);
+}
+
+void remove_path(const std::string& path, uint64_t inode) {
+  struct stat found {};
+  if (lstat(path.c_str(), &found) == 0 && found.st_ino == inode) unlink(path.c_str());
 }
 
 }  // namespace legated

@@ -35,11 +35,16 @@ struct Listening {
   std::vector<int> sockets;  // several for localhost, and for what the service manager opened
   std::string address;       // with the real port in it
   uint32_t port = 0;         // 0 for a Unix socket
-  std::string unlink;        // path to remove at the end; empty: none
+  std::string path;          // of a Unix socket made here, for remove_path(); else empty
+  uint64_t inode = 0;        // of that path
 };
 
-/// Binds and listens; nothing is accepted. Not OK: FAILED_PRECONDITION with the system's reason.
-std::variant<Listening, Status> listen_on(const std::string& address,
+/// Binds and listens; nothing is accepted. `unix_mode` are the permission bits of a Unix socket's
+/// path, from the moment it exists. Not OK: FAILED_PRECONDITION with the system's reason.
+std::variant<Listening, Status> listen_on(const std::string& address, uint32_t unix_mode,
                                           const ActivatedSockets& activated);
+
+/// Removes the path of a Unix socket if it is still the one made then.
+void remove_path(const std::string& path, uint64_t inode);
 
 }  // namespace legated

@@ -1,14 +1,12 @@
 #include "daemon/inbound/local_call.h"
 
-#include <grpc/byte_buffer_reader.h>
-
 #include "daemon/grpc/metadata.h"
 
 namespace legated {
 namespace {
 
 // Requests of these services hold a name or two.
-constexpr size_t kMaxRequest = 4096;  // bytes
+constexpr uint32_t kMaxRequest = 4096;  // bytes
 
 }  // namespace
 
@@ -120,17 +118,6 @@ void LocalCall::on_closed(bool) {
   loop_.queue_pump(*this);
 }
 
-std::optional<std::string> LocalCall::take_incoming() {
-  const ByteBuffer buffer(std::exchange(incoming_, nullptr));
-  grpc_byte_buffer_reader reader;
-  if (grpc_byte_buffer_reader_init(&reader, buffer.get()) == 0) return std::nullopt;
-  const grpc_slice all = grpc_byte_buffer_reader_readall(&reader);
-  grpc_byte_buffer_reader_destroy(&reader);
-  std::string message(text_of(all));
-  grpc_slice_unref(all);
-  return message;
-}
-
 void LocalCall::on_received(bool ok) {
   --operations_;
   receiving_ = false;
@@ -142,20 +129,20 @@ void LocalCall::on_received(bool ok) {
     if (half_closed && !status_ && handler_ != nullptr) handler_->on_half_close(*this);
     return;
   }
-  const auto message = take_incoming();
+  const auto received = ReceivedMessage::receive(std::exchange(incoming_, nullptr), kMaxRequest);
   if (status_ || handler_ == nullptr) return;
-  if (!message) {
-    return finish(
-        {StatusCode::internal, "the client's message can't be decompressed", Origin::remote, {}});
-  }
-  if (message->size() > kMaxRequest) {
+  if (const auto* fault = std::get_if<ReceivedMessage::Fault>(&received)) {
+    if (*fault == ReceivedMessage::Fault::corrupt) {
+      return finish({StatusCode::internal, "the client's message can't be decompressed",
+                     Origin::remote, {}});
+    }
     return finish({StatusCode::resource_exhausted,
-                   "a request of " + std::to_string(message->size()) + " bytes exceeds " +
-                       std::to_string(kMaxRequest) + ", the most for services of legated itself",
+                   "a request exceeds " + std::to_string(kMaxRequest) +
+                       " bytes, the most for services of legated itself",
                    Origin::daemon,
                    {}});
   }
-  handler_->on_message(*this, *message);
+  handler_->on_message(*this, std::get<std::shared_ptr<ReceivedMessage>>(received)->text());
 }
 
 }  // namespace legated

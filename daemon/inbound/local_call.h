@@ -85,7 +85,6 @@ class LocalCall final : private EndOfPass {
   void on_sent(bool ok);
   void start_sends();
   void drop_message();
-  std::optional<std::string> take_incoming();
 
   Loop& loop_;
   LocalCallOwner& owner_;

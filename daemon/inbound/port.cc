@@ -89,14 +89,15 @@ Port::Port(Loop& loop, uint32_t max_connections,
 
 Port::~Port() { close(); }
 
-Status Port::listen(const std::string& address, const ActivatedSockets& activated) {
-  auto result = listen_on(address, activated);
+Status Port::listen(const std::string& address, uint32_t unix_mode,
+                    const ActivatedSockets& activated) {
+  auto result = listen_on(address, unix_mode, activated);
   if (auto* status = std::get_if<Status>(&result)) return std::move(*status);
   const auto& made = std::get<Listening>(result);
   for (const int fd : made.sockets) sockets_.push_back(std::make_unique<Socket>(*this, fd));
   if (addresses_.empty()) port_ = made.port;
   addresses_.push_back(made.address);
-  if (!made.unlink.empty()) paths_.push_back(made.unlink);
+  if (!made.path.empty()) paths_.emplace_back(made.path, made.inode);
   return {};
 }
 
@@ -106,7 +107,7 @@ void Port::accept() {
 
 void Port::close() {
   sockets_.clear();
-  for (const std::string& path : paths_) unlink(path.c_str());
+  for (const auto& [path, inode] : paths_) remove_path(path, inode);
   paths_.clear();
 }
 

@@ -3,12 +3,15 @@
 // loop's thread.
 //
 // A connection is gRPC's; a copy of its descriptor stays here to learn of its end, as gRPC shuts a
-// connection down before it closes it.
+// connection down before it closes it. While the copy is there, gRPC's epoll may tell of a connection
+// that gRPC has closed already; its objects for descriptors are made to take that (a "spurious read
+// notification", as it says of its own races).
 
 #include <functional>
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "daemon/inbound/listening.h"
@@ -25,7 +28,9 @@ class Port {
   Port& operator=(const Port&) = delete;
 
   /// Listens on one more address; its clients wait until accept(). Not OK: why it can't.
-  [[nodiscard]] Status listen(const std::string& address, const ActivatedSockets& activated);
+  /// `unix_mode`: see listen_on().
+  [[nodiscard]] Status listen(const std::string& address, uint32_t unix_mode,
+                              const ActivatedSockets& activated);
 
   /// Takes connections from now on. Idempotent.
   void accept();
@@ -52,7 +57,7 @@ class Port {
   const uint32_t max_connections_;
   const std::function<void(int listener, int fd)> hand_over_;
   std::vector<std::string> addresses_;
-  std::vector<std::string> paths_;  // to remove at the end
+  std::vector<std::pair<std::string, uint64_t>> paths_;  // with inodes, to remove at the end
   uint32_t port_ = 0;
   uint64_t refused_ = 0;
   std::vector<std::unique_ptr<Socket>> sockets_;

@@ -5,6 +5,7 @@
 
 #include "daemon/grpc/arguments.h"
 #include "daemon/inbound/access_policies.h"
+#include "daemon/inbound/server_check.h"
 #include "daemon/telemetry/log.h"
 
 namespace legated {
@@ -24,9 +25,10 @@ Server::Server(Loop& loop, const Config& config, std::string name, ServerSetting
       config_(config),
       name_(std::move(name)),
       settings_(std::move(settings)),
+      limits_(effective(settings_, config)),
       on_closed_(std::move(on_closed)),
       credentials_(loop, settings_),
-      port_(loop, max_connections(),
+      port_(loop, limits_.max_connections,
             [this](int listener, int fd) { acceptor_.hand_over(listener, fd); }),
       policies_(std::get<Policies>(Policies::parse(settings_.policies, incoming_policies()))),
       dispatcher_({.queue = config.inbound.queue, .overload = config.inbound.overload}),
@@ -40,21 +42,16 @@ Server::Server(Loop& loop, const Config& config, std::string name, ServerSetting
   create();
 }
 
-uint32_t Server::max_connections() const {
-  return settings_.max_connections > 0 ? settings_.max_connections : config_.inbound.max_connections;
-}
-
 void Server::create() {
-  const auto or_default = [](auto own, auto common) { return own > 0 ? own : common; };
   Arguments args;
-  args.set(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH,
-           or_default(settings_.max_receive_message, config_.limits.max_message));
+  // Messages are decompressed and measured by the call, which can name the limit. gRPC 1.51 measures
+  // no earlier: it takes a message in whole first, bounded by the quota below.
+  args.set(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, -1);
+  args.set(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
   args.set(GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, -1);
   // gRPC counts 32 more per element; the daemon's own, exact limit is applied then.
   args.set(GRPC_ARG_MAX_METADATA_SIZE, int64_t{2} * config_.limits.max_metadata);
-  args.set(GRPC_ARG_MAX_CONCURRENT_STREAMS,
-           or_default(settings_.max_concurrent_streams, config_.inbound.max_concurrent_streams));
-  args.set(GRPC_COMPRESSION_CHANNEL_DEFAULT_ALGORITHM, algorithm(settings_.compression));
+  args.set(GRPC_ARG_MAX_CONCURRENT_STREAMS, limits_.max_concurrent_streams);
   args.set_unless_zero(GRPC_ARG_KEEPALIVE_TIME_MS, settings_.keepalive_time);
   args.set_unless_zero(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, settings_.keepalive_timeout);
   args.set_unless_zero(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
@@ -64,7 +61,7 @@ void Server::create() {
   args.set_unless_zero(GRPC_ARG_MAX_CONNECTION_AGE_MS, settings_.max_connection_age);
   args.set_unless_zero(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, settings_.max_connection_age_grace);
   grpc_resource_quota* const quota = grpc_resource_quota_create("server");
-  grpc_resource_quota_resize(quota, or_default(settings_.memory, config_.inbound.memory));
+  grpc_resource_quota_resize(quota, limits_.memory);
   grpc_arg memory{};
   memory.type = GRPC_ARG_POINTER;
   memory.key = const_cast<char*>(GRPC_ARG_RESOURCE_QUOTA);
@@ -92,14 +89,12 @@ void Server::shut_down_unserved() {
 
 Status Server::listen(const ActivatedSockets& activated) {
   grpc_server_credentials* const credentials = credentials_.make();
-  const bool attached = acceptor_.attach(server_, credentials);
+  Status attached = acceptor_.attach(server_, credentials, settings_.tls);
   grpc_server_credentials_release(credentials);
-  if (!attached) {
-    return {StatusCode::internal, "gRPC does not take connections from outside; the log has its reason",
-            Origin::daemon, {}};
-  }
+  if (!attached.ok()) return attached;
   for (const std::string& address : settings_.addresses) {
-    if (Status status = port_.listen(address, activated); !status.ok()) return status;
+    if (Status status = port_.listen(address, limits_.unix_mode, activated); !status.ok())
+      return status;
   }
   return {};
 }

@@ -43,6 +43,8 @@ class Server final : private CallOwner, private LocalCallOwner, private EndOfPas
 
   const std::string& name() const { return name_; }
   const ServerSettings& settings() const { return settings_; }
+  /// The settings with the daemon's defaults filled in.
+  const ServerSettings& limits() const { return limits_; }
   const Port& port() const { return port_; }
   /// "127.0.0.1:50051", the first address with the real port; empty before listen().
   const std::string& address() const {
@@ -106,7 +108,6 @@ class Server final : private CallOwner, private LocalCallOwner, private EndOfPas
   void on_local_call_finished(LocalCall& call) override;
   void run() override;  // hands waiting calls to workers
 
-  uint32_t max_connections() const;
   void create();
   /// For a daemon that can't start; nothing has been served.
   void shut_down_unserved();
@@ -125,6 +126,7 @@ class Server final : private CallOwner, private LocalCallOwner, private EndOfPas
   const Config& config_;
   const std::string name_;
   const ServerSettings settings_;
+  const ServerSettings limits_;
   std::function<void(Server&)> on_closed_;
   Acceptor acceptor_;
   ServerCredentials credentials_;

@@ -5,7 +5,6 @@
 
 #include <random>
 
-#include "daemon/grpc/arguments.h"
 #include "daemon/telemetry/log.h"
 
 namespace legated {
@@ -37,6 +36,26 @@ Status workers_fault(const Status& fault, std::string_view what) {
           {}};
 }
 
+Status clients_fault(ReceivedMessage::Fault fault, const MessageLimit& limit) {
+  if (fault == ReceivedMessage::Fault::corrupt)
+    return {StatusCode::internal, "the client's message can't be decompressed", Origin::remote, {}};
+  return {StatusCode::resource_exhausted,
+          std::string("the client's message exceeds ") + limit.name + ", " +
+              std::to_string(limit.bytes) + " bytes",
+          Origin::daemon,
+          {}};
+}
+
+/// gRPC chooses by level, among what the client accepts: the lowest is gzip, the highest deflate, where
+/// it accepts both. It would send an algorithm that is named to any client.
+grpc_compression_level level(Compression compression) {
+  switch (compression) {
+    case Compression::gzip: return GRPC_COMPRESS_LEVEL_LOW;
+    case Compression::deflate: return GRPC_COMPRESS_LEVEL_HIGH;
+    default: return GRPC_COMPRESS_LEVEL_NONE;
+  }
+}
+
 }  // namespace
 
 ServerCall::ServerCall(Loop& loop, const Config& config, const ServerSettings& settings,
@@ -46,10 +65,17 @@ ServerCall::ServerCall(Loop& loop, const Config& config, const ServerSettings& s
       settings_(settings),
       owner_(owner),
       id_(id),
+      compression_(settings.compression),
       messages_(config, "answer") {
   grpc_call_details_init(&details_);
   if (settings.max_send_message > 0)
     messages_.set_limit({settings.max_send_message, "the server's max_send_message"});
+}
+
+MessageLimit ServerCall::max_receive_message() const {
+  if (settings_.max_receive_message > 0)
+    return {settings_.max_receive_message, "the server's max_receive_message"};
+  return {config_.limits.max_message, "limits.max_message"};
 }
 
 MetadataLimit ServerCall::max_metadata() const {
@@ -105,13 +131,17 @@ void ServerCall::begin() {
 }
 
 Status ServerCall::check_request() {
-  constexpr size_t kMaxNames = 4096;  // method and authority, in bytes
-  if (method_.size() + GRPC_SLICE_LENGTH(details_.host) > kMaxNames) {
-    return {StatusCode::resource_exhausted,
-            "method and authority exceed " + std::to_string(kMaxNames) + " bytes",
-            Origin::daemon,
-            {}};
-  }
+  // In bytes. What a START has room for beside the metadata.
+  constexpr size_t kMaxNames = 4096;
+  constexpr size_t kMaxIdentity = 16'384;
+  const auto too_long = [](const char* what, size_t most) {
+    return Status{StatusCode::resource_exhausted, what + std::to_string(most) + " bytes",
+                  Origin::daemon, {}};
+  };
+  if (method_.size() + GRPC_SLICE_LENGTH(details_.host) > kMaxNames)
+    return too_long("method and authority exceed ", kMaxNames);
+  if (identity_.size() > kMaxIdentity)
+    return too_long("the client's certificate and the names in it exceed ", kMaxIdentity);
   return metadata_.limit(max_metadata(), "request metadata");
 }
 
@@ -177,13 +207,14 @@ void ServerCall::on_received(bool ok) {
     }
   }
   std::shared_ptr<ReceivedMessage> message;
-  const bool came = incoming_ != nullptr;
-  if (came) message = ReceivedMessage::take(std::exchange(incoming_, nullptr));
-  if (came && message == nullptr) {
-    core_.on_message(std::nullopt);
-    refuse(
-        {StatusCode::internal, "the client's message can't be decompressed", Origin::remote, {}});
-    return;
+  if (incoming_ != nullptr) {
+    const MessageLimit limit = max_receive_message();
+    auto received = ReceivedMessage::receive(std::exchange(incoming_, nullptr), limit.bytes);
+    if (const auto* fault = std::get_if<ReceivedMessage::Fault>(&received)) {
+      core_.on_message(std::nullopt);
+      return refuse(clients_fault(*fault, limit));
+    }
+    message = std::get<std::shared_ptr<ReceivedMessage>>(std::move(received));
   }
   core_.on_message(message ? std::optional(message->length()) : std::nullopt);
   if (message != nullptr && core_.phase() != IncomingCall::Phase::ended &&
@@ -263,6 +294,8 @@ void ServerCall::start_sends(const IncomingWork& work) {
     grpc_op& op = batch.add(GRPC_OP_SEND_INITIAL_METADATA);
     op.data.send_initial_metadata.metadata = headers_.data();
     op.data.send_initial_metadata.count = headers_.size();
+    op.data.send_initial_metadata.maybe_compression_level = {.is_set = 1,
+                                                             .level = level(compression_)};
   }
   if (work.send_message) {
     grpc_op& op = batch.add(GRPC_OP_SEND_MESSAGE);
@@ -377,11 +410,8 @@ void ServerCall::on_worker_headers(const Headers& headers) {
   }
   if (const Status status = headers_.assign(headers.metadata(), max_metadata()); !status.ok())
     return refuse(workers_fault(status, "the worker's headers: "));
-  if (headers.compression() == legate::ipc::Compression::inherit) return;
-  const char* compression = nullptr;
-  grpc_compression_algorithm_name(algorithm(static_cast<Compression>(headers.compression())),
-                                  &compression);
-  headers_.add(GRPC_COMPRESSION_REQUEST_ALGORITHM_MD_KEY, compression);
+  if (headers.compression() != legate::ipc::Compression::inherit)
+    compression_ = static_cast<Compression>(headers.compression());
 }
 
 void ServerCall::on_worker_status(const legate::ipc::Status& status) {

@@ -103,6 +103,7 @@ class ServerCall final : public SessionCall, private EndOfPass {
   void on_memory() override { loop_.queue_pump(*this); }
   void run() override { pump(); }
 
+  MessageLimit max_receive_message() const;
   MetadataLimit max_metadata() const;
   Status end_status() const;
   void on_request(bool ok);
@@ -158,6 +159,7 @@ class ServerCall final : public SessionCall, private EndOfPass {
   bool gone_ = false;            // on_closed() was called
 
   // From the worker
+  Compression compression_;
   SendMetadata headers_;
   SendMetadata trailers_;
   PeerMessages messages_;

@@ -14,6 +14,7 @@ namespace {
 constexpr size_t kMaxPolicies = 32;
 constexpr size_t kMaxAddresses = 16;
 constexpr std::chrono::hours kMaxTime{24};
+constexpr uint64_t kLeastMemory = 1 << 20;
 
 std::string problem_with_limit(const char* name, uint64_t value, uint64_t most, const char* key) {
   if (value <= most) return {};
@@ -32,6 +33,8 @@ std::string problem_with_limits(const ServerSettings& settings, const Config& co
                            "limits.max_metadata")}) {
     if (!problem.empty()) return problem;
   }
+  if (settings.memory > 0 && settings.memory < kLeastMemory)
+    return "memory must be at least 1 MiB: with less, gRPC ends every call";
   for (const auto time :
        {settings.keepalive_time, settings.keepalive_timeout, settings.min_ping_interval,
         settings.max_connection_idle, settings.max_connection_age,
@@ -102,6 +105,20 @@ std::string problem_with(const ServerSettings& settings, const Config& config,
   const auto policies = Policies::parse(settings.policies, kinds);
   if (const auto* problem = std::get_if<std::string>(&policies)) return *problem;
   return problem_with_tls(settings);
+}
+
+ServerSettings effective(ServerSettings settings, const Config& config) {
+  const auto fill = [](auto& value, auto otherwise) {
+    if (value == 0) value = otherwise;
+  };
+  fill(settings.unix_mode, config.inbound.unix_mode);
+  fill(settings.max_send_message, config.limits.max_message);
+  fill(settings.max_receive_message, config.limits.max_message);
+  fill(settings.max_metadata, config.limits.max_metadata);
+  fill(settings.max_connections, config.inbound.max_connections);
+  fill(settings.max_concurrent_streams, config.inbound.max_concurrent_streams);
+  fill(settings.memory, config.inbound.memory);
+  return settings;
 }
 
 std::string problems_with_servers(const Config& config) {

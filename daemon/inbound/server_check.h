@@ -18,6 +18,9 @@ ServerSettings settings_of(const legate::ipc::Listen& request);
 std::string problem_with(const ServerSettings& settings, const Config& config,
                          const Policies::Kinds& kinds);
 
+/// The settings with the daemon's in place of numbers that are 0, as far as it has any.
+ServerSettings effective(ServerSettings settings, const Config& config);
+
 /// A line for each problem of the configuration's servers; empty: none.
 std::string problems_with_servers(const Config& config);
 

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <mutex>
+#include <utility>
 
 #include "daemon/grpc/pem.h"
 #include "daemon/system/watched_file.h"
@@ -74,29 +75,28 @@ class ServerCredentials::Files {
  private:
   void look() {
     timer_.set(loop_.now() + every_);
-    bool changed = false;
+    std::string problem;
     for (WatchedFile* file : {&roots_, &certificate_, &key_}) {
       if (file->path().empty()) continue;
       switch (file->refresh(Loop::Clock::now())) {
         case WatchedFile::Look::same: break;
-        case WatchedFile::Look::changed: changed = true; break;
-        case WatchedFile::Look::failed: return complain(file->problem());
+        case WatchedFile::Look::changed: unused_ = true; break;
+        case WatchedFile::Look::failed: problem = file->problem(); break;
       }
     }
-    if (!changed) return;
-    const std::string problem = problem_with(Pem{.name = roots_.path(), .text = roots_.content()},
-                                             {.name = certificate_.path(), .text = certificate_.content()},
-                                             {.name = key_.path(), .text = key_.content()});
     // Often half of a change: the key is replaced in a moment.
-    if (!problem.empty()) return complain(problem);
+    if (problem.empty() && unused_) problem = problem_with(pem(roots_), pem(certificate_), pem(key_));
+    if (problem != std::exchange(told_, problem) && !problem.empty()) {
+      log::warn("tls_files_problem",
+                {{"problem", problem}, {"remedy", "the certificate there was is used on"}});
+    }
+    if (!problem.empty() || !unused_) return;
+    unused_ = false;
     certificates_.set(roots_.content(), certificate_.content(), key_.content());
     log::info("tls_files_read", {{"certificate", certificate_.path()}});
   }
 
-  static void complain(const std::string& problem) {
-    log::warn("tls_files_problem",
-              {{"problem", problem}, {"remedy", "the certificate there was is used on"}});
-  }
+  static Pem pem(const WatchedFile& file) { return {.name = file.path(), .text = file.content()}; }
 
   Loop& loop_;
   const std::chrono::seconds every_;
@@ -104,6 +104,8 @@ class ServerCredentials::Files {
   WatchedFile roots_;
   WatchedFile certificate_;
   WatchedFile key_;
+  bool unused_ = false;  // the contents have changed since they were set
+  std::string told_;     // the problem that the log has been told of
   Timer timer_;
 };
 
@@ -145,6 +147,13 @@ grpc_server_credentials* ServerCredentials::make() {
       grpc_ssl_server_credentials_create_options_using_config_fetcher(
           kRequests[static_cast<size_t>(settings_.tls_client_auth)], &Certificates::fetch,
           certificates_.get()));
+}
+
+size_t ClientIdentity::size() const {
+  constexpr size_t kOfString = 12;  // its length, its place, its end
+  size_t bytes = subject.size() + certificate.size();
+  for (const std::string& name : names) bytes += name.size() + kOfString;
+  return bytes;
 }
 
 ClientIdentity identity_of(grpc_call* call) {

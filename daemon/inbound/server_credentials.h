@@ -45,6 +45,8 @@ struct ClientIdentity {
   std::string certificate;         // PEM
 
   bool empty() const { return certificate.empty(); }
+  /// Bytes of a START that it takes, about.
+  size_t size() const;
 };
 ClientIdentity identity_of(grpc_call* call);
 

@@ -5,6 +5,7 @@ from concurrent import futures
 import grpc
 import pytest
 from harness import WAIT, Daemon, Echo, Worker
+from pki import Authority
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +58,19 @@ def worker(daemon):
 def channel(worker):
     with grpc.insecure_channel(worker.target, options=[("grpc.max_receive_message_length", -1)]) as channel:
         yield channel
+
+
+@pytest.fixture(scope="module")
+def ca(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture(scope="module")
+def server_pair(ca):
+    return ca.sign("server", "DNS:localhost,IP:127.0.0.1")
+
+
+@pytest.fixture(scope="module")
+def client_pair(ca):
+    return ca.sign("till", "DNS:till.example,URI:spiffe://shop/till,IP:10.0.0.1,email:till@shop.example",
+                   "/O=Shop/CN=till")

@@ -14,8 +14,8 @@ import socket
 import struct
 import threading
 
-from legate_frames import (END_STREAM, ERROR_CODES, MSG_BEGIN, MSG_END, NAMES, SCHEMA, TYPES, WHOLE, ConnectionFailed,
-                           Decoder, Frame)
+from legate_frames import (END_STREAM, ERROR_CODES, MSG_BEGIN, MSG_END, NAMES, NO_COMPRESS, SCHEMA, TYPES, WHOLE,
+                           ConnectionFailed, Decoder, Frame)
 
 WAIT = 20.0  # seconds any wait of a test may take
 
@@ -67,9 +67,9 @@ class Call:
 
     # ---- Sending ----------------------------------------------------------------------------
 
-    def send(self, message, end=False):
+    def send(self, message, end=False, compress=True):
         """One message, split as credit and max_frame ask for it."""
-        self.conn._send_message(self, message, end)
+        self.conn._send_message(self, message, end, compress=compress)
 
     def half_close(self):
         self.conn._post(Frame("DATA", self.id, END_STREAM))
@@ -285,7 +285,7 @@ class Connection:
             (self.control if urgent else self.data).append(data)
             self.changed.notify_all()
 
-    def _send_message(self, call, message, end, sent=0):
+    def _send_message(self, call, message, end, sent=0, compress=True):
         begun = sent > 0
         while True:
             with self.changed:
@@ -298,6 +298,7 @@ class Connection:
                 size = min(left, self.limits["max_frame"], call.send_credit, self.send_credit)
                 last = size == left
                 flags = (0 if begun else MSG_BEGIN) | (MSG_END if last else 0) | (END_STREAM if last and end else 0)
+                flags |= 0 if begun or compress else NO_COMPRESS
                 call.send_credit -= size
                 self.send_credit -= size
                 self._post(Frame("DATA", call.id, flags, 0 if begun else len(message),

@@ -4,60 +4,15 @@ import contextlib
 import os
 import socket
 import subprocess
-import threading
 
 import grpc
 import pytest
-from harness import (FAILED_PRECONDITION, INVALID_ARGUMENT, NOT_FOUND, WAIT, Daemon, Worker, code_of, unary,
+from harness import (FAILED_PRECONDITION, INVALID_ARGUMENT, NOT_FOUND, WAIT, Worker, code_of, unary,
                      unused_port)
 from pki import Authority
+from servers import counted, replace, running, says, secure, server_of, tls_options, wait_for
 
 Code = grpc.StatusCode
-
-
-@contextlib.contextmanager
-def running(*settings, **options):
-    daemon = Daemon("inbound.hold=1s", "shutdown.grace=5s", *settings, **options)
-    try:
-        yield daemon
-    finally:
-        daemon.stop()
-
-
-@pytest.fixture(scope="module")
-def ca(tmp_path_factory):
-    return Authority(tmp_path_factory.mktemp("pki"))
-
-
-@pytest.fixture(scope="module")
-def server_pair(ca):
-    return ca.sign("server", "DNS:localhost,IP:127.0.0.1")
-
-
-@pytest.fixture(scope="module")
-def client_pair(ca):
-    return ca.sign("till", "DNS:till.example,URI:spiffe://shop/till,IP:10.0.0.1,email:till@shop.example",
-                   "/O=Shop/CN=till")
-
-
-def tls_options(pair, roots=None, client_auth=0):
-    options = {"certificate": pair[0].read_text(), "key": pair[1].read_text(), "client_auth": client_auth}
-    return {"tls": {**options, **({"roots": roots.read_text()} if roots else {})}}
-
-
-def secure(target, ca, pair=None, **options):
-    credentials = grpc.ssl_channel_credentials(
-        ca.certificate.read_bytes(), *((pair[1].read_bytes(), pair[0].read_bytes()) if pair else ()))
-    return grpc.secure_channel(target, credentials, options=list(options.items()))
-
-
-def says(channel, text=b"hello", **options):
-    return unary(channel)(text, timeout=WAIT, **options)
-
-
-def server_of(daemon, **fields):
-    return next(server for server in daemon.query("workers")["servers"]
-                if all(server[key] == value for key, value in fields.items()))
 
 
 # ---- Addresses -------------------------------------------------------------------------------------
@@ -271,12 +226,6 @@ def test_a_client_certificate_of_another_authority_is_refused(daemon, ca, server
         assert code_of(lambda: says(channel))[0] == Code.UNAVAILABLE
 
 
-def replace(path, source):
-    fresh = path.with_suffix(".fresh")
-    fresh.write_bytes(source.read_bytes())
-    fresh.rename(path)
-
-
 def test_a_certificate_is_replaced_while_the_server_runs(ca, server_pair, tmp_path):
     other = Authority(tmp_path, "next")
     next_pair = other.sign("server", "IP:127.0.0.1")
@@ -297,15 +246,6 @@ def test_a_certificate_is_replaced_while_the_server_runs(ca, server_pair, tmp_pa
             with secure(worker.target, other) as channel:
                 assert says(channel) == b"hello"
             assert says(old) == b"hello"  # its connection goes on
-
-
-def wait_for(condition):
-    tick = threading.Event()
-    for _ in range(int(WAIT / 0.05)):
-        if condition():
-            return
-        tick.wait(0.05)
-    raise AssertionError("it did not come true in time")
 
 
 # ---- Limits ----------------------------------------------------------------------------------------
@@ -418,36 +358,6 @@ def test_answers_are_compressed_as_the_server_or_the_worker_wants(daemon, of_ser
             grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         assert unary(channel, "Big")(of_call, timeout=WAIT) == b"a" * 100_000
         assert (count[0] < 20_000) == small
-
-
-@contextlib.contextmanager
-def counted(port):
-    """A proxy to the port; counts bytes from the server."""
-    count = [0]
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def pump(source, sink, counts):
-        with contextlib.suppress(OSError):
-            while data := source.recv(65_536):
-                if counts:
-                    count[0] += len(data)
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
-
-    def serve():
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = listener.accept()
-                server = socket.create_connection(("127.0.0.1", port))
-                for arguments in ((client, server, False), (server, client, True)):
-                    threading.Thread(target=pump, args=arguments, daemon=True).start()
-
-    threading.Thread(target=serve, daemon=True).start()
-    try:
-        yield listener.getsockname()[1], count
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
 
 
 # ---- Policies --------------------------------------------------------------------------------------
