@@ -139,7 +139,7 @@ await() {
 echo "run-demo: starting legated and a greeter worker"
 # In sessions of their own, so that Ctrl-C reaches this script alone and it stops them in order.
 # An interpreted program takes seconds from connecting to HELLO.
-setsid build/bin/legated run --socket "$socket" --set ipc.hello_timeout=60s >"$folder/legated.log" 2>&1 &
+setsid build/bin/legated run --socket "$socket" --set ipc.hello_timeout=10min >"$folder/legated.log" 2>&1 &
 daemon=$!
 await "$daemon" legated test -S "$socket"
 

@@ -40,7 +40,7 @@ std::vector<Key> make_keys() {
              "Connections that have not said HELLO yet. Honest peers say it at once."},
             ipc(&C::Ipc::max_pending_hello), 1, 65'536),
       duration({"ipc", "hello_timeout", "From connecting to HELLO; sheds silent clients."},
-               ipc(&C::Ipc::hello_timeout), 10ms, milliseconds(60s)),
+               ipc(&C::Ipc::hello_timeout), 10ms, milliseconds(10min)),
       duration({"ipc", "heartbeat",
                 "Silence before a PING. Three of them end the connection: half a minute for a hung "
                 "peer."},

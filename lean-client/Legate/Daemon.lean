@@ -37,7 +37,7 @@ private def findProgram : IO (Option System.FilePath) := do
 /-- Ends the daemon, and removes its folder, when this process has closed the pipe: that is when it ends,
 however it does. -/
 private def script : String :=
-  "\"$1\" --socket \"$2/legated.sock\" </dev/null & daemon=$!; cat >/dev/null; kill $daemon; wait $daemon; rm -rf \"$2\""
+  "\"$1\" run --socket \"$2/legated.sock\" </dev/null & daemon=$!; cat >/dev/null; kill $daemon; wait $daemon; rm -rf \"$2\""
 
 /-- The private daemon of this process: its socket, and the pipe that keeps it. -/
 private structure Private where

@@ -14,7 +14,7 @@ sys.path.insert(0, str(lean.ROOT / "tests/python"))
 from harness import WAIT, Daemon, Echo  # noqa: E402
 
 # An interpreter takes seconds from the start of its process, and so from connecting, to HELLO.
-PATIENT = "ipc.hello_timeout=60s"
+PATIENT = "ipc.hello_timeout=10min"
 
 
 def pytest_terminal_summary(terminalreporter):

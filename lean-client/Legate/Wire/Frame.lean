@@ -98,25 +98,28 @@ def readBody (header : Header) (bytes : ByteArray) : Except WireError Body :=
       .error ⟨.metaInvalid, header.type,
         s!"{kind.name}: the meta table of {bytes.size} bytes does not verify"⟩
 
+/-- Takes the frame at `p` whose header is there and in order. -/
+def takeBody (b : ByteArray) (p : Nat) (header : Header) : Taken :=
+  let body := p + Header.size
+  let payload := body + header.metaLength
+  let stop := body + header.bodyLength.toNat
+  if stop ≤ b.size then
+    match readBody header (b.extract body payload) with
+    | .error error => .failed error
+    | .ok content =>
+      let frame :=
+        { body := content, callId := header.callId, flags := header.flags, aux := header.aux,
+          payload := b.extract payload stop }
+      .frame frame (Header.size + header.bodyLength.toNat)
+  else .more (Header.size + header.bodyLength.toNat)
+
 /-- Takes the frame that begins at `p`. A header that is wrong is told before the rest is there. -/
 def take (limits : FrameLimits) (b : ByteArray) (p : Nat) : Taken :=
   if h : p + Header.size ≤ b.size then
     let header := Header.decode b p h
     match header.check limits with
     | .error error => .failed error
-    | .ok () =>
-      let body := p + Header.size
-      let payload := body + header.metaLength
-      let stop := body + header.bodyLength.toNat
-      if stop ≤ b.size then
-        match readBody header (b.extract body payload) with
-        | .error error => .failed error
-        | .ok content =>
-          let frame :=
-            { body := content, callId := header.callId, flags := header.flags, aux := header.aux,
-              payload := b.extract payload stop }
-          .frame frame (Header.size + header.bodyLength.toNat)
-      else .more (Header.size + header.bodyLength.toNat)
+    | .ok () => takeBody b p header
   else .more Header.size
 
 theorem take_frame {limits : FrameLimits} {b : ByteArray} {p n : Nat} {frame : Frame}
@@ -126,7 +129,9 @@ theorem take_frame {limits : FrameLimits} {b : ByteArray} {p n : Nat} {frame : F
   · dsimp only at h
     split at h
     · cases h
-    · split at h
+    · unfold takeBody at h
+      dsimp only at h
+      split at h
       · split at h
         · cases h
         · cases h
@@ -210,8 +215,7 @@ theorem take_encode_at {limits : FrameLimits} {frame : Frame} {bytes : ByteArray
       (p + Header.size + (frame.body.pack.bytes.size + frame.payload.size)) = frame.payload := by
     have := payload_at.2
     simpa only [Nat.add_assoc] using this
-  unfold take
-  simp only [bound, dite_true, Header.decode_encode_at _ head, checked, meta_length, body_length, stop, if_true,
+  simp only [take, takeBody, bound, dite_true, Header.decode_encode_at _ head, checked, meta_length, body_length, stop, if_true,
     content, payload, readBody_pack frame frame.payload.size meta_small cost known, ByteArray.size_append,
     head_size]
   simp only [Frame.header, Nat.add_assoc]

@@ -17,8 +17,6 @@ using flatbuffers::Offset;
 using legated::Random;
 using Type = FrameType;
 
-constexpr size_t kHeader = kHeaderSize;
-
 std::vector<uint8_t> from_hex(const std::string& line) {
   std::vector<uint8_t> bytes(line.size() / 2);
   for (size_t i = 0; i < bytes.size(); ++i) {
@@ -35,11 +33,15 @@ class Sampler {
 
   std::vector<uint8_t> frame() {
     static const std::vector<Type> kTypes = {
-        Type::hello,  Type::hello_ack,    Type::error,          Type::goaway,  Type::start,
-        Type::headers, Type::data,        Type::status,         Type::cancel,  Type::open_channel,
-        Type::channel_opened, Type::listen, Type::listening,    Type::register_methods,
-        Type::query,  Type::window,       FrameType{200}};
-    Header header{.call_id = number<uint32_t>(), .type = random_.pick(kTypes), .aux = number<uint32_t>()};
+        Type::hello,    Type::hello_ack,    Type::error,          Type::goaway,
+        Type::start,    Type::headers,      Type::data,           Type::status,
+        Type::cancel,   Type::open_channel, Type::channel_opened, Type::listen,
+        Type::listening, Type::register_methods, Type::query,     Type::window,
+        FrameType{200}};
+    Header header{};
+    header.call_id = number<uint32_t>();
+    header.type = random_.pick(kTypes);
+    header.aux = number<uint32_t>();
     FlatBufferBuilder builder;
     builder.ForceDefaults(random_.one_in(2));
     builder.DedupVtables(!random_.one_in(3));
@@ -87,10 +89,10 @@ class Sampler {
   Offset<flatbuffers::String> maybe_text(FlatBufferBuilder& b) {
     return random_.one_in(3) ? Offset<flatbuffers::String>() : text(b);
   }
-  Offset<flatbuffers::Vector<uint8_t>> blob(FlatBufferBuilder& b) { return b.CreateVector(bytes(12)); }
-  Offset<flatbuffers::Vector<uint8_t>> maybe_blob(FlatBufferBuilder& b) {
-    return random_.one_in(3) ? Offset<flatbuffers::Vector<uint8_t>>() : blob(b);
-  }
+
+  using Blob = Offset<flatbuffers::Vector<uint8_t>>;
+  Blob blob(FlatBufferBuilder& b) { return b.CreateVector(bytes(12)); }
+  Blob maybe_blob(FlatBufferBuilder& b) { return random_.one_in(3) ? Blob() : blob(b); }
 
   using Texts = Offset<flatbuffers::Vector<Offset<flatbuffers::String>>>;
   Texts texts(FlatBufferBuilder& b) {
@@ -284,7 +286,7 @@ class Sampler {
 
 // Mostly small changes within the meta, where offsets and lengths are.
 void change(Random& random, std::vector<uint8_t>& bytes) {
-  const size_t first = bytes.size() > kHeader && !random.one_in(20) ? kHeader : 0;
+  const size_t first = bytes.size() > kHeaderSize && !random.one_in(20) ? kHeaderSize : 0;
   for (uint32_t i = random.between(1, 3); i > 0; --i) {
     uint8_t& byte = bytes[first + random.below(static_cast<uint32_t>(bytes.size() - first))];
     switch (random.below(4)) {
