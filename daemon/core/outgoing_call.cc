@@ -11,10 +11,12 @@ OutgoingCall::OutgoingCall(Shape shape, uint32_t receive_window, uint32_t send_w
 
 std::optional<Violation> OutgoingCall::on_part(uint8_t flags, uint32_t aux, uint32_t length) {
   if (auto violation = from_peer_.on_part(flags, aux, length)) return violation;
+  // Its beginning is enough: it might never get the credit to end.
+  const bool another = (flags & flag::msg_begin) != 0 && requests_ > 0;
   if ((flags & flag::msg_end) != 0) ++requests_;
-  if (one_request() && (requests_ > 1 || (from_peer_.closed() && requests_ == 0))) {
+  if (one_request() && (another || (from_peer_.closed() && requests_ == 0))) {
     refuse({StatusCode::invalid_argument,
-            requests_ > 1 ? "more than one request message for a method that takes one"
+            another ? "more than one request message for a method that takes one"
                           : "no request message for a method that takes one",
             Origin::app,
             {}});

@@ -81,7 +81,8 @@ TEST_F(ChannelzService, ChannelsOutAreShown) {
   const auto result = client->unary(channel, kUnary, command().SerializeAsString());
   ASSERT_TRUE(result.status.ok()) << describe(result.status);
   channelz::GetTopChannelsResponse channels;
-  const grpc::Status status = call(&Stub::GetTopChannels, channelz::GetTopChannelsRequest(), channels);
+  const grpc::Status status =
+      call(&Stub::GetTopChannels, channelz::GetTopChannelsRequest(), channels);
   ASSERT_TRUE(status.ok()) << describe(status);
   ASSERT_EQ(channels.channel_size(), 1) << channels.DebugString();
   const channelz::Channel& shown = channels.channel(0);

@@ -153,7 +153,8 @@ TEST(HealthService, BadCallsAreAnswered) {
             grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_EQ(code("/grpc.health.v1.Health/Check", {command(std::string(5000, 'x'))}),
             grpc::StatusCode::RESOURCE_EXHAUSTED);
-  ClientCall late(channel, "/grpc.health.v1.Health/Watch", {.timeout = std::chrono::milliseconds(50)});
+  ClientCall late(channel, "/grpc.health.v1.Health/Watch",
+                  {.timeout = std::chrono::milliseconds(50)});
   EXPECT_EQ(late.send(Command()).wait().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
   ClientCall cancelled(channel, "/grpc.health.v1.Health/Watch");
   cancelled.send(Command());
@@ -179,7 +180,8 @@ TEST(HealthService, WatchesAreShownAndCounted) {
   expect_all_quiet(daemon);
   const auto server = ask(*admin, "workers")["servers"][0];
   EXPECT_EQ(server["services"], nlohmann::json({"health", "reflection"}));
-  EXPECT_THAT(server["health"].dump(), HasSubstr(R"({"service":"legate.test.v1.Peer","status":"SERVING"})"));
+  EXPECT_THAT(server["health"].dump(),
+              HasSubstr(R"({"service":"legate.test.v1.Peer","status":"SERVING"})"));
 }
 
 // gRPC's own Go client: its health client, and its channels that use healthy servers only.

@@ -91,7 +91,7 @@ TEST(ReflectionService, AnOpenStreamSeesWorkersComeAndGo) {
     EXPECT_THAT(stream.files_of("t.Three"), ElementsAre("one.proto"));
     EXPECT_THAT(stream.files_of("t.One"), ElementsAre("error 5")) << "the later one.proto counts";
   }
-  EXPECT_TRUE(eventually([&] { return stream.files_of("t.Three") != std::vector<std::string>{"one.proto"}; }));
+  EXPECT_TRUE(eventually([&] { return stream.files_of("t.Three").front() == "error 5"; }));
   EXPECT_THAT(stream.files_of("t.One"), ElementsAre("one.proto"));
   EXPECT_THAT(stream.services(), Not(Contains("t.Three")));
 }
@@ -130,7 +130,8 @@ TEST(ReflectionService, ANoRequestEndsTheStream) {
   const Worker worker(daemon);
   Command none;
   none.set_payload("\xff");
-  ClientCall call(connect(worker.address), "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo");
+  ClientCall call(connect(worker.address),
+                  "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo");
   call.send(none);
   EXPECT_EQ(call.wait().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
 }
@@ -139,7 +140,8 @@ TEST(ReflectionService, ANoRequestEndsTheStream) {
 TEST(ReflectionService, ASlowReaderWaitsForItself) {
   const DaemonProcess daemon;
   const ManualWorker worker(daemon, {"/t.Big/*"}, 4);
-  ASSERT_TRUE(worker.connection->describe(worker.lease, one_service("big.proto", "Big", 1'000'000)).ok());
+  const std::string set = one_service("big.proto", "Big", 1'000'000);
+  ASSERT_TRUE(worker.connection->describe(worker.lease, set).ok());
   const uint64_t before = daemon.resident();
   {
     Reflection stream(worker.address);
@@ -173,13 +175,16 @@ TEST(Describe, SetsLargerThanAFrameAndAWindowPass) {
 TEST(Describe, ItIsChargedWhileItIsRegistered) {
   const DaemonProcess daemon({"ipc.memory_budget=4MiB"});
   const ManualWorker worker(daemon, {"/t.Big/*"}, 4);
-  const auto memory = [&] { return ask(*worker.connection, "status")["sessions"][0]["memory"].get<size_t>(); };
+  const auto memory = [&] {
+    return ask(*worker.connection, "status")["sessions"][0]["memory"].get<size_t>();
+  };
   const std::string set = one_service("big.proto", "Big", 1'500'000);
   ASSERT_TRUE(worker.connection->describe(worker.lease, set).ok());
   EXPECT_EQ(memory(), set.size());
   ASSERT_TRUE(worker.connection->describe(worker.lease, set).ok()) << "it replaces the first";
   EXPECT_EQ(memory(), set.size());
-  const auto refused = worker.connection->describe(worker.lease, one_service("b.proto", "B", 3'500'000));
+  const auto refused =
+      worker.connection->describe(worker.lease, one_service("b.proto", "B", 3'500'000));
   EXPECT_EQ(refused.code, Code::resource_exhausted);
   EXPECT_THAT(refused.message, HasSubstr("ipc.memory_budget"));
   EXPECT_EQ(memory(), set.size());
@@ -211,7 +216,8 @@ TEST(Describe, WhatIsNoSetIsRefusedAndChangesNothing) {
   const auto large = worker.connection->describe(worker.lease, std::string(5'000'000, 'x'));
   EXPECT_EQ(large.code, Code::resource_exhausted);
   EXPECT_THAT(large.message, HasSubstr("limits.max_message"));
-  EXPECT_EQ(worker.connection->describe({77}, one_service("a", "A")).code, Code::failed_precondition);
+  const auto lost = worker.connection->describe({77}, one_service("a", "A"));
+  EXPECT_EQ(lost.code, Code::failed_precondition);
   Reflection stream(worker.address);
   EXPECT_THAT(stream.files_of("t.One"), ElementsAre("one.proto"));
 }
@@ -227,7 +233,9 @@ class DescribeFrames : public testing::Test {
     EXPECT_TRUE(peer().receive(FrameType::lease, 5));
   }
   RawPeer& peer() { return holder.peer; }
-  void describe(uint32_t id) { peer().send({.call_id = id, .type = FrameType::describe, .aux = 5}); }
+  void describe(uint32_t id) {
+    peer().send({.call_id = id, .type = FrameType::describe, .aux = 5});
+  }
 
   const DaemonProcess daemon;
   ServerHolder holder;

@@ -251,7 +251,8 @@ TEST_F(ClientWorkerTest, ADispatchIdThatDoesNotRiseEndsTheConnection) {
 TEST_F(ClientWorkerTest, DescriptorsAreSentInPartsAsCreditComes) {
   hold_dispatches();
   const std::string set(70'000, 'd');  // more than the call's window
-  auto described = std::async(std::launch::async, [&] { return daemon.client().describe({kLease}, set); });
+  auto described =
+      std::async(std::launch::async, [&] { return daemon.client().describe({kLease}, set); });
   const auto request = daemon.expect(FrameType::describe);
   EXPECT_EQ(request.header.aux, kLease);
   std::string received;
@@ -272,8 +273,9 @@ TEST_F(ClientWorkerTest, DescriptorsAreSentInPartsAsCreditComes) {
 TEST_F(ClientWorkerTest, HealthIsSetForAServiceOrForAll) {
   hold_dispatches();
   for (const std::string service : {"a.B", ""}) {
-    auto set = std::async(std::launch::async,
-                          [&] { return daemon.client().set_health({1}, service, Health::not_serving); });
+    auto set = std::async(std::launch::async, [&] {
+      return daemon.client().set_health({1}, service, Health::not_serving);
+    });
     const auto request = daemon.expect(FrameType::set_health);
     const auto& meta = request.as<ipc::SetHealth>();
     EXPECT_EQ(meta.server(), 1U);

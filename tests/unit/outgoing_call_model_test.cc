@@ -81,6 +81,7 @@ class Simulation {
     if (half_closed_ || statuses_ > 0 || peer_lost_) return;
     uint8_t flags = 0;
     uint32_t aux = 0, length = 0;
+    bool another = false;  // message but the first begins
     if (next_request_ < requests_.size()) {
       const uint32_t total = requests_[next_request_];
       if (sent_ == 0) {
@@ -91,6 +92,7 @@ class Simulation {
         length = std::min(peer_credit_, random_.between(1, total - sent_));
         if (length == 0) return;
       }
+      another = sent_ == 0 && next_request_ > 0;
       sent_ += length;
       if (sent_ == total) {
         flags |= msg_end;
@@ -108,7 +110,7 @@ class Simulation {
     ASSERT_FALSE(violation) << violation->message;
     if ((flags & msg_end) != 0) to_grpc_.push_back(requests_[next_request_ - 1]);
     const bool one = shape_ == Shape::unary || shape_ == Shape::server_streaming;
-    if (one && (next_request_ > 1 || (half_closed_ && next_request_ == 0))) decide("one request");
+    if (one && (another || (half_closed_ && next_request_ == 0))) decide("one request");
     peer_credit_ += call_.from_peer().take_grant();
     ASSERT_LE(peer_credit_, receive_window_);
   }

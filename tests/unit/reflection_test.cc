@@ -84,7 +84,8 @@ TEST_F(ReflectionTest, FilesComeWithTheirImports) {
 }
 
 TEST_F(ReflectionTest, ImportsThatMakeTheAnswerTooLongAreLeftOut) {
-  index.set(kOld, {file("big", {}, {}, 2'000'000), file("small", {}), file("a", {}, {"big", "small"})});
+  index.set(kOld, {file("big", {}, {}, 2'000'000), file("small", {}),
+                   file("a", {}, {"big", "small"})});
   EXPECT_THAT(by_name("a"), ElementsAre("a", "small"));
   EXPECT_EQ(by_name("big").size(), 1U) << "what is asked for comes whatever its size";
 }
