@@ -351,12 +351,14 @@ TEST(Queue, UnderOverloadTheNewestIsServedFirst) {
 TEST(Queue, ACallWhoseDeadlinePassesThereNeverReachesAWorker) {
   const DaemonProcess daemon;
   ManualWorker worker(daemon, {"*"}, 1);
+  const auto admin = daemon.dial();
   const auto channel = connect(worker.address);
   ClientCall running(channel, "/s/running");
   running.send(command()).half_close();
   const auto dispatch = worker.take();
   const auto late = call_once(channel, "/s/late", command(), {.timeout = milliseconds(50)});
   EXPECT_EQ(late.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED) << describe(late);
+  expect_queued(*admin, worker.address, "*", 0);  // the client's clock is a little ahead
   ClientCall next(channel, "/s/next");
   next.send(command()).half_close();
   dispatch->finish(make_status(Code::aborted, ""));

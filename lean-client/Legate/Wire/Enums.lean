@@ -107,4 +107,50 @@ def daemon : Origin := 2
 def ipc : Origin := 3
 end Origin
 
+/-- What a server asks of its clients' certificates. -/
+abbrev ClientAuth := UInt8
+
+namespace ClientAuth
+/-- Nothing. -/
+def none : ClientAuth := 0
+/-- One that is shown must verify. -/
+def request : ClientAuth := 1
+/-- One must be shown, and verify. -/
+def require : ClientAuth := 2
+end ClientAuth
+
+/-- A choice that may be left to the daemon. -/
+abbrev Switch := UInt8
+
+namespace Switch
+/-- As the daemon's configuration says. -/
+def inherit : Switch := 0
+/-- Not there. -/
+def off : Switch := 1
+/-- There. -/
+def on : Switch := 2
+end Switch
+
+/-- Why a lease gets no more calls, or soon none. -/
+abbrev RetireReason := UInt8
+
+namespace RetireReason
+/-- It has served its number of calls or its time: be replaced soon, then leave. -/
+def recycle : RetireReason := 0
+/-- The operator wants it gone. -/
+def drain : RetireReason := 1
+/-- A cancelled call was not answered in time: no calls until it is. -/
+def suspect : RetireReason := 2
+end RetireReason
+
+/-- State of a service. -/
+abbrev Health := UInt8
+
+namespace Health
+/-- It takes calls. -/
+def serving : Health := 0
+/-- It should get none. -/
+def notServing : Health := 1
+end Health
+
 end Legate.Wire

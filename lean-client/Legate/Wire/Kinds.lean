@@ -72,7 +72,11 @@ def ofType? (type : UInt8) : Option Kind :=
   | 51 => some (bare "LEASE" .lease)
   | 52 => some (bare "SERVE" .serve)
   | 53 => some (bare "UNREGISTER" .unregister)
+  | 54 => some (bare "DESCRIBE" .describe)
+  | 55 => some (table "SET_HEALTH" setHealth .setHealth)
+  | 56 => some (table "RETIRE" retire .retire)
   | 64 => some (table "QUERY" query .query)
+  | 65 => some (table "COMMAND" command .command)
   | _ => none
 
 /-- The name of a type; `type N` for one of a later version. -/
@@ -126,7 +130,11 @@ def Body.pack : Body → Packed
   | .lease => { type := 51 }
   | .serve => { type := 52 }
   | .unregister => { type := 53 }
+  | .describe => { type := 54 }
+  | .setHealth v => Schema.setHealth.pack 55 v
+  | .retire v => Schema.retire.pack 56 v
   | .query v => Schema.query.pack 64 v
+  | .command v => Schema.command.pack 65 v
   | .unknown type => { type }
 
 /-- Number of the type. -/

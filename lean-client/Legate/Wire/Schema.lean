@@ -65,6 +65,12 @@ def goaway : Table Goaway := table% {
   epoch "epoch" (optional text),
   reason "reason" (optional text) }
 
+/-- `Identity`. -/
+def identity : Table Identity := table% {
+  subject "subject" (optional text),
+  names "names" (optional texts),
+  certificate "certificate" (optional text) }
+
 /-- `Start`. -/
 def start : Table Start := table% {
   method "method" (required text),
@@ -79,10 +85,14 @@ def start : Table Start := table% {
   queuedUs "queued_us" u64,
   compression "compression" u8,
   maxSendMessage "max_send_message" u32,
-  maxReceiveMessage "max_receive_message" u32 }
+  maxReceiveMessage "max_receive_message" u32,
+  idempotent "idempotent" bool,
+  identity "identity" (optional identity.block) }
 
 /-- `Headers`. -/
-def headers : Table Headers := table% { metadata "metadata" (optional metadata) }
+def headers : Table Headers := table% {
+  metadata "metadata" (optional metadata),
+  compression "compression" u8 }
 
 /-- `Status`. -/
 def status : Table Status := table% {
@@ -91,7 +101,8 @@ def status : Table Status := table% {
   details "details" (optional bytes),
   trailers "trailers" (optional metadata),
   origin "origin" u8,
-  elapsedUs "elapsed_us" u64 }
+  elapsedUs "elapsed_us" u64,
+  attempts "attempts" u32 }
 
 /-- `Tls`. -/
 def tls : Table Tls := table% {
@@ -109,6 +120,12 @@ def retry : Table Retry := table% {
   codes "codes" (optional bytes),
   throttleTokens "throttle_tokens" u16,
   throttlePermille "throttle_permille" (u16 100) }
+
+/-- `Hedging`. -/
+def hedging : Table Hedging := table% {
+  attempts "attempts" u8,
+  delayMs "delay_ms" u32,
+  codes "codes" (optional bytes) }
 
 /-- `ChannelOptions`. -/
 def channelOptions : Table ChannelOptions := table% {
@@ -130,7 +147,9 @@ def channelOptions : Table ChannelOptions := table% {
   idleTimeoutMs "idle_timeout_ms" u32,
   dnsIntervalMs "dns_interval_ms" u32,
   retry "retry" (optional retry.block),
-  policies "policies" (optional texts) }
+  policies "policies" (optional texts),
+  token "token" (optional text),
+  hedging "hedging" (optional hedging.block) }
 
 /-- `OpenChannel`. -/
 def openChannel : Table OpenChannel := table% {
@@ -141,8 +160,40 @@ def openChannel : Table OpenChannel := table% {
 /-- `ChannelOpened`. -/
 def channelOpened : Table ChannelOpened := table% { shared "shared" bool, state "state" u8 }
 
+/-- `ServerTls`. -/
+def serverTls : Table ServerTls := table% {
+  certificate "certificate" (required text),
+  key "key" (required text),
+  roots "roots" (optional text),
+  clientAuth "client_auth" u8 }
+
+/-- `ListenOptions`. -/
+def listenOptions : Table ListenOptions := table% {
+  tls "tls" (optional serverTls.block),
+  compression "compression" u8,
+  maxSendMessage "max_send_message" u32,
+  maxReceiveMessage "max_receive_message" u32,
+  maxMetadata "max_metadata" u32,
+  maxConnections "max_connections" u32,
+  maxConcurrentStreams "max_concurrent_streams" u32,
+  memory "memory" u64,
+  keepaliveTimeMs "keepalive_time_ms" u32,
+  keepaliveTimeoutMs "keepalive_timeout_ms" u32,
+  minPingIntervalMs "min_ping_interval_ms" u32,
+  pingWithoutCalls "ping_without_calls" bool,
+  maxConnectionIdleMs "max_connection_idle_ms" u32,
+  maxConnectionAgeMs "max_connection_age_ms" u32,
+  maxConnectionAgeGraceMs "max_connection_age_grace_ms" u32,
+  sticky "sticky" (optional text),
+  policies "policies" (optional texts),
+  health "health" u8,
+  reflection "reflection" u8,
+  channelz "channelz" u8 }
+
 /-- `Listen`. -/
-def listen : Table Listen := table% { address "address" (required text) }
+def listen : Table Listen := table% {
+  address "address" (required text),
+  options "options" (optional listenOptions.block) }
 
 /-- `Listening`. -/
 def listening : Table Listening := table% {
@@ -154,9 +205,28 @@ def listening : Table Listening := table% {
 def register : Table Register := table% {
   server "server" u32,
   methods "methods" (required texts),
-  slots "slots" (u32 64) }
+  slots "slots" (u32 64),
+  weight "weight" (u16 100),
+  generation "generation" (optional text),
+  share "share" (u16 100) }
+
+/-- `Retire`. -/
+def retire : Table Retire := table% { reason "reason" u8, message "message" (optional text) }
+
+/-- `SetHealth`. -/
+def setHealth : Table SetHealth := table% {
+  server "server" u32,
+  service "service" (optional text),
+  health "health" u8 }
 
 /-- `Query`. -/
 def query : Table Query := table% { what "what" (required text) }
+
+/-- `Command`. -/
+def command : Table Command := table% {
+  what "what" (required text),
+  session "session" u32,
+  call "call" u32,
+  server "server" (optional text) }
 
 end Legate.Wire.Schema

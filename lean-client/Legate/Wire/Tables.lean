@@ -106,6 +106,16 @@ structure Goaway where
   reason : Option Text := none
   deriving BEq, DecidableEq, Inhabited
 
+/-- Who the remote client is, from the certificate that TLS has verified. -/
+structure Identity where
+  /-- Distinguished name as RFC 2253 writes it, may be empty. -/
+  subject : Option Text := none
+  /-- Subject alternative names: "dns:…", "uri:…", "ip:…", "email:…". -/
+  names : Option (Array Text) := none
+  /-- The certificate itself, PEM. -/
+  certificate : Option Text := none
+  deriving BEq, DecidableEq, Inhabited
+
 /-- START, either way: opens a call (peer → daemon) or dispatches one (daemon → peer). -/
 structure Start where
   /-- "/package.Service/Method". -/
@@ -134,12 +144,18 @@ structure Start where
   maxSendMessage : UInt32 := 0
   /-- Bytes of one message; 0 = the channel's. -/
   maxReceiveMessage : UInt32 := 0
+  /-- May be made more than once: hedging, where the channel has it (peer → daemon). -/
+  idempotent : Bool := false
+  /-- Absent: the client showed no certificate that was verified (daemon → peer). -/
+  identity : Option Identity := none
   deriving BEq, DecidableEq, Inhabited
 
 /-- HEADERS: initial metadata of the answering side. -/
 structure Headers where
   /-- The metadata. -/
   metadata : Option (Array Entry) := none
+  /-- Of this call's answers (peer → daemon). -/
+  compression : Compression := 0
   deriving BEq, DecidableEq, Inhabited
 
 /-- STATUS: the one end of a call or of a request. -/
@@ -156,6 +172,8 @@ structure Status where
   origin : Origin := 0
   /-- From START to STATUS, in microseconds (daemon → peer). -/
   elapsedUs : UInt64 := 0
+  /-- Times the call was sent off, tries and hedges; 0: never (daemon → peer). -/
+  attempts : UInt32 := 0
   deriving BEq, DecidableEq, Inhabited
 
 /-- TLS toward the remote side. PEM text, never a path. -/
@@ -186,6 +204,16 @@ structure Retry where
   throttleTokens : UInt16 := 0
   /-- What a good call returns, in thousandths of a token. -/
   throttlePermille : UInt16 := 100
+  deriving BEq, DecidableEq, Inhabited
+
+/-- A call marked idempotent is made again when no answer has come in time. -/
+structure Hedging where
+  /-- In all, at least 2. -/
+  attempts : UInt8 := 0
+  /-- Before each further one; 0 = all at once. -/
+  delayMs : UInt32 := 0
+  /-- Status codes after which the next goes out at once; absent: UNAVAILABLE. -/
+  codes : Option ByteArray := none
   deriving BEq, DecidableEq, Inhabited
 
 /-- What can be chosen for a channel. 0 and absent are gRPC's defaults. -/
@@ -228,6 +256,10 @@ structure ChannelOptions where
   retry : Option Retry := none
   /-- What the daemon does to each call, in this order. -/
   policies : Option (Array Text) := none
+  /-- Sent with each call as "authorization: Bearer …"; needs `tls`. -/
+  token : Option Text := none
+  /-- When an idempotent call is made more than once. -/
+  hedging : Option Hedging := none
   deriving BEq, DecidableEq, Inhabited
 
 /-- OPEN_CHANNEL, peer → daemon. -/
@@ -248,10 +280,68 @@ structure ChannelOpened where
   state : UInt8 := 0
   deriving BEq, DecidableEq, Inhabited
 
+/-- TLS toward remote clients. PEM text, never a path. -/
+structure ServerTls where
+  /-- Chain, its own certificate first. -/
+  certificate : Text
+  /-- Private key of that certificate. -/
+  key : Text
+  /-- Authorities of client certificates; needed unless `clientAuth` is none. -/
+  roots : Option Text := none
+  /-- What is asked of clients. -/
+  clientAuth : ClientAuth := 0
+  deriving BEq, DecidableEq, Inhabited
+
+/-- What can be chosen for a server. 0 and absent are the daemon's defaults, or else gRPC's. -/
+structure ListenOptions where
+  /-- Absent: plaintext. -/
+  tls : Option ServerTls := none
+  /-- Of answers. -/
+  compression : Compression := 0
+  /-- Bytes of one message; 0 = the daemon's limit. -/
+  maxSendMessage : UInt32 := 0
+  /-- Bytes of one message; 0 = the daemon's limit. -/
+  maxReceiveMessage : UInt32 := 0
+  /-- Bytes of one metadata list; 0 = the daemon's limit. -/
+  maxMetadata : UInt32 := 0
+  /-- Further ones are closed at once. -/
+  maxConnections : UInt32 := 0
+  /-- Calls of one connection. -/
+  maxConcurrentStreams : UInt32 := 0
+  /-- Bytes gRPC may use for this server's connections. -/
+  memory : UInt64 := 0
+  /-- Silence before the server pings a client. -/
+  keepaliveTimeMs : UInt32 := 0
+  /-- Wait for the answer. -/
+  keepaliveTimeoutMs : UInt32 := 0
+  /-- A client that pings more often is sent away. -/
+  minPingIntervalMs : UInt32 := 0
+  /-- Clients may ping while they have no call open. -/
+  pingWithoutCalls : Bool := false
+  /-- Without calls before a connection is closed. -/
+  maxConnectionIdleMs : UInt32 := 0
+  /-- Then a connection is closed, gracefully. -/
+  maxConnectionAgeMs : UInt32 := 0
+  /-- For the calls it still has. -/
+  maxConnectionAgeGraceMs : UInt32 := 0
+  /-- Metadata key: calls with equal values go to the same worker. -/
+  sticky : Option Text := none
+  /-- What the daemon does to each call, in this order. -/
+  policies : Option (Array Text) := none
+  /-- `grpc.health.v1` on this port. -/
+  health : Switch := 0
+  /-- `grpc.reflection.v1` and `v1alpha`. -/
+  reflection : Switch := 0
+  /-- `grpc.channelz.v1`. -/
+  channelz : Switch := 0
+  deriving BEq, DecidableEq, Inhabited
+
 /-- LISTEN, peer → daemon. -/
 structure Listen where
-  /-- "127.0.0.1:0", "[::]:50051", "unix:/path". -/
+  /-- "127.0.0.1:0", "[::]:50051", "unix:/path", or "legated:///NAME". -/
   address : Text
+  /-- Absent: all defaults; must be absent with "legated:///NAME". -/
+  options : Option ListenOptions := none
   deriving BEq, DecidableEq, Inhabited
 
 /-- LISTENING, daemon → peer. -/
@@ -272,12 +362,48 @@ structure Register where
   methods : Array Text
   /-- Calls the worker takes at once under this lease. -/
   slots : UInt32 := 64
+  /-- Capacity against other leases of its generation. -/
+  weight : UInt16 := 100
+  /-- Label of a version of the worker; absent: all without one are one. -/
+  generation : Option Text := none
+  /-- Of the calls, against other generations; 0 = only when no other has a free slot. -/
+  share : UInt16 := 100
+  deriving BEq, DecidableEq, Inhabited
+
+/-- RETIRE, daemon → peer, for a lease. -/
+structure Retire where
+  /-- Why. -/
+  reason : RetireReason := 0
+  /-- For people. -/
+  message : Option Text := none
+  deriving BEq, DecidableEq, Inhabited
+
+/-- SET_HEALTH, peer → daemon. -/
+structure SetHealth where
+  /-- Id of the LISTEN request. -/
+  server : UInt32 := 0
+  /-- "package.Service"; absent or empty: all that the peer serves. -/
+  service : Option Text := none
+  /-- Its state. -/
+  health : Health := 0
   deriving BEq, DecidableEq, Inhabited
 
 /-- QUERY, peer → daemon, role admin. -/
 structure Query where
   /-- "status", "channels", "calls", "workers". -/
   what : Text
+  deriving BEq, DecidableEq, Inhabited
+
+/-- COMMAND, peer → daemon, role admin. -/
+structure Command where
+  /-- "cancel", "drain-worker", "drain-server", "drain". -/
+  what : Text
+  /-- Number of a connection: cancel, drain-worker. -/
+  session : UInt32 := 0
+  /-- Its call: cancel. -/
+  call : UInt32 := 0
+  /-- Address or name: drain-server. -/
+  server : Option Text := none
   deriving BEq, DecidableEq, Inhabited
 
 end Legate.Wire

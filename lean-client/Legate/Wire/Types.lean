@@ -118,8 +118,16 @@ inductive Body where
   | serve
   /-- Ends the lease `aux`. -/
   | unregister
+  /-- Describes what the lease `aux` offers: a descriptor set follows in DATA. -/
+  | describe
+  /-- Sets the health of a service. -/
+  | setHealth (table : SetHealth)
+  /-- Tells the holder of a lease that it gets no more calls. -/
+  | retire (table : Retire)
   /-- Asks about the daemon. -/
   | query (table : Query)
+  /-- Has the daemon do something. -/
+  | command (table : Command)
   /-- A type of a later version: answer UNSUPPORTED with `aux` = the type. Its meta is dropped. -/
   | unknown (type : UInt8)
   deriving BEq, DecidableEq, Inhabited

@@ -49,6 +49,22 @@ def entries : Sample (Array Entry) := array 4 (return { key := ← text, value :
 def tls : Sample Tls :=
   return ⟨← optional text, ← optional text, ← optional text, ← optional text⟩
 
+def identity : Sample Identity :=
+  return ⟨← optional text, ← optional (array 3 text), ← optional text⟩
+
+def serverTls : Sample ServerTls := return ⟨← text, ← text, ← optional text, ← u8⟩
+
+def hedging : Sample Hedging := return ⟨← u8, ← u32, ← optional bytes⟩
+
+def listenOptions : Sample ListenOptions :=
+  return { tls := ← optional serverTls, compression := ← u8, maxSendMessage := ← u32
+           maxReceiveMessage := ← u32, maxMetadata := ← u32, maxConnections := ← u32
+           maxConcurrentStreams := ← u32, memory := ← u64, keepaliveTimeMs := ← u32
+           keepaliveTimeoutMs := ← u32, minPingIntervalMs := ← u32, pingWithoutCalls := ← bool
+           maxConnectionIdleMs := ← u32, maxConnectionAgeMs := ← u32, maxConnectionAgeGraceMs := ← u32
+           sticky := ← optional text, policies := ← optional (array 3 text), health := ← u8
+           reflection := ← u8, channelz := ← u8 }
+
 def retry : Sample Retry :=
   return { attempts := ← u8, initialBackoffMs := ← u32, maxBackoffMs := ← u32, multiplierPercent := ← u16
            codes := ← optional bytes, throttleTokens := ← u16, throttlePermille := ← u16 }
@@ -60,13 +76,13 @@ def channelOptions : Sample ChannelOptions :=
            keepaliveTimeMs := ← u32, keepaliveTimeoutMs := ← u32, keepaliveWithoutCalls := ← bool
            connectTimeoutMs := ← u32, initialBackoffMs := ← u32, maxBackoffMs := ← u32
            idleTimeoutMs := ← u32, dnsIntervalMs := ← u32, retry := ← optional retry
-           policies := ← optional (array 3 text) }
+           policies := ← optional (array 3 text), token := ← optional text, hedging := ← optional hedging }
 
 def limits : Sample Limits :=
   return ⟨← u32, ← u32, ← u32, ← u32, ← u32, ← u32, ← u32, ← u64⟩
 
 def body : Sample Body := do
-  match ← below 28 with
+  match ← below 32 with
   | 0 => return .hello { versionMin := ← u16, versionMax := ← u16, features := ← u32, roles := ← u8
                          name := ← optional text, instanceName := ← optional text, build := ← optional text
                          maxFrame := ← u32, callWindow := ← u32, connectionWindow := ← u32 }
@@ -83,11 +99,13 @@ def body : Sample Body := do
   | 8 => return .start { method := ← text, metadata := ← optional entries, timeoutUs := ← u64, channel := ← u32
                          shape := ← u8, waitForReady := ← bool, lease := ← u32, authority := ← optional text
                          peer := ← optional text, queuedUs := ← u64, compression := ← u8
-                         maxSendMessage := ← u32, maxReceiveMessage := ← u32 }
-  | 9 => return .headers { metadata := ← optional entries }
+                         maxSendMessage := ← u32, maxReceiveMessage := ← u32, idempotent := ← bool
+                         identity := ← optional identity }
+  | 9 => return .headers { metadata := ← optional entries, compression := ← u8 }
   | 10 => return .data
   | 11 => return .status { code := ← u16, message := ← optional text, details := ← optional bytes
-                           trailers := ← optional entries, origin := ← u8, elapsedUs := ← u64 }
+                           trailers := ← optional entries, origin := ← u8, elapsedUs := ← u64
+                           attempts := ← u32 }
   | 12 => return .cancel
   | 13 => return .accept
   | 14 => return .reject
@@ -96,13 +114,18 @@ def body : Sample Body := do
   | 17 => return .closeChannel
   | 18 => return .channelState
   | 19 => return .connect
-  | 20 => return .listen { address := ← text }
+  | 20 => return .listen { address := ← text, options := ← optional listenOptions }
   | 21 => return .listening { port := ← u32, address := ← optional text, shared := ← bool }
-  | 22 => return .register { server := ← u32, methods := ← array 3 text, slots := ← u32 }
+  | 22 => return .register { server := ← u32, methods := ← array 3 text, slots := ← u32
+                             weight := ← u16, generation := ← optional text, share := ← u16 }
   | 23 => return .lease
   | 24 => return .serve
   | 25 => return .unregister
   | 26 => return .query { what := ← text }
+  | 27 => return .describe
+  | 28 => return .setHealth { server := ← u32, service := ← optional text, health := ← u8 }
+  | 29 => return .retire { reason := ← u8, message := ← optional text }
+  | 30 => return .command { what := ← text, session := ← u32, call := ← u32, server := ← optional text }
   | _ => return .unknown (← pick #[0, 9, 15, 200, 255])
 
 /-- A frame that is in order. -/
