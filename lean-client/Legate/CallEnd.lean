@@ -18,6 +18,8 @@ structure CallEnd where
   origin : Origin := .ipc
   /-- Microseconds from the call's arrival at the daemon to its end. -/
   elapsedUs : UInt64 := 0
+  /-- How many times the call was sent off, tries and hedges counted; 0: never. -/
+  attempts : UInt32 := 0
   deriving Inhabited
 
 namespace CallEnd

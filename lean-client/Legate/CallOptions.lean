@@ -34,6 +34,8 @@ structure CallOptions where
   maxSendMessage : UInt32 := 0
   /-- Largest message to receive, in bytes; 0: the channel's limit, which is also the most. -/
   maxReceiveMessage : UInt32 := 0
+  /-- Whether the call may be made more than once: only such calls are hedged. -/
+  idempotent : Bool := false
   deriving BEq, Inhabited
 
 namespace CallOptions

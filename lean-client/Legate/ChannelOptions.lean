@@ -37,6 +37,16 @@ inductive LoadBalancing where
   | roundRobin
   deriving Repr, BEq, DecidableEq, Inhabited
 
+/-- How idempotent unary calls are made again while no answer has come; the first answer counts. -/
+structure HedgingPolicy where
+  /-- In all, at least 2. -/
+  attempts : UInt8 := 2
+  /-- Milliseconds before each further attempt; 0: all at once. -/
+  delayMs : UInt32 := 0
+  /-- Codes after which the next attempt goes out at once; empty: UNAVAILABLE. -/
+  codes : Array StatusCode := #[]
+  deriving BEq, Inhabited
+
 /-- What can be chosen for a channel. -/
 structure ChannelOptions where
   /-- TLS toward the server; none: plaintext. -/
@@ -75,6 +85,10 @@ structure ChannelOptions where
   dnsIntervalMs : UInt32 := 0
   /-- When calls are tried again. -/
   retry : Option RetryPolicy := none
+  /-- How idempotent calls are hedged; not together with `retry`. -/
+  hedging : Option HedgingPolicy := none
+  /-- Sent with each call as `authorization: Bearer …`; needs `credentials`. -/
+  token : String := ""
   /-- Policies of the daemon's configuration that each call goes through, in this order. -/
   policies : Array String := #[]
   deriving BEq, Inhabited

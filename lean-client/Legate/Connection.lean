@@ -82,6 +82,7 @@ private def describe : ConnectionEvent → LogLevel × String
   | .goneAway reason => (.info, s!"legated takes nothing new: {reason}")
   | .lost cause => (.warning, cause)
   | .objectEnded message => (.warning, s!"ended by legated: {message}")
+  | .retired _ reason => (.info, s!"legated wants this worker to leave: {reason}")
   | .unsupported type => (.debug, s!"legated does not know frame type {type}")
 
 /-- The wait before the next attempt: doubled each time, with jitter, in milliseconds. -/

@@ -74,8 +74,8 @@ def cpp_server():
 
 
 @pytest.fixture(scope="session")
-def tls(tmp_path_factory):
-    """A gRPC server with a certificate of an authority of its own: where it listens, and that authority."""
+def pair(tmp_path_factory):
+    """The files of a server's certificate, of its key, and of its authority, which has signed nothing else."""
     folder = tmp_path_factory.mktemp("tls")
 
     def openssl(*arguments):
@@ -87,9 +87,16 @@ def tls(tmp_path_factory):
     openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=legate.test", "-keyout", "key.pem", "-out", "csr")
     openssl("x509", "-req", "-in", "csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
             "-extfile", "names", "-out", "cert.pem")
+    return folder / "cert.pem", folder / "key.pem", folder / "ca.pem"
+
+
+@pytest.fixture(scope="session")
+def tls(pair):
+    """A gRPC server with a certificate of an authority of its own: where it listens, and that authority."""
+    certificate, key, authority = pair
     server = grpc.server(futures.ThreadPoolExecutor(8), [Echo()])
-    pair = ((folder / "key.pem").read_bytes(), (folder / "cert.pem").read_bytes())
-    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
+    credentials = grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])
+    port = server.add_secure_port("127.0.0.1:0", credentials)
     server.start()
-    yield f"127.0.0.1:{port}", folder / "ca.pem"
+    yield f"127.0.0.1:{port}", authority
     server.stop(None).wait(WAIT)

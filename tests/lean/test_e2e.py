@@ -15,6 +15,7 @@ import sys
 import grpc
 import lean
 import pytest
+from google.protobuf import descriptor_pb2
 
 from harness import WAIT, Daemon
 
@@ -67,14 +68,14 @@ def test_lean_client(programs, daemon, server, go_server, cpp_server):
     with lean.e2e(daemon, "ClientMain", target, *(["load"] if server == "go" else [])) as program:
         passed = lean.report(program)
         lean.notes.append(f"{len(passed)} cases of a Lean client against the {server} server")
-        assert len(passed) >= 28
+        assert len(passed) >= 29
 
 
 def test_lean_client_of_a_lean_worker(programs, daemon, lean_worker):
     with lean.e2e(daemon, "ClientMain", lean_worker.target) as program:
         passed = lean.report(program)
         lean.notes.append(f"{len(passed)} cases of a Lean client against a Lean worker")
-        assert len(passed) >= 28
+        assert len(passed) >= 29
 
 
 def test_daemon_killed_under_a_lean_client(programs, own_daemon, go_server):
@@ -211,3 +212,36 @@ def test_shutdown_of_the_daemon_with_a_lean_worker(programs):
         daemon.terminate()
         assert slow.result() is not None
         daemon.stop(within=WAIT * 4)
+
+
+def test_lean_worker_over_tls_with_health_and_reflection(programs, own_daemon, pair, tmp_path):
+    certificate, key, authority = pair
+    file = descriptor_pb2.FileDescriptorProto(name="echo.proto", package="pkg", syntax="proto3")
+    file.message_type.add(name="Text")
+    file.service.add(name="Echo").method.add(name="Say", input_type=".pkg.Text", output_type=".pkg.Text")
+    descriptors = tmp_path / "descriptors"
+    descriptors.write_bytes(descriptor_pb2.FileDescriptorSet(file=[file]).SerializeToString())
+    with lean.e2e(own_daemon, "ServicesWorker", certificate, key, descriptors, environment=FEW) as program:
+        port = program.wait_line(r"^listening (\d+)$")[1]
+        credentials = grpc.ssl_channel_credentials(authority.read_bytes())
+        with grpc.secure_channel(f"127.0.0.1:{port}", credentials) as channel:
+
+            def ask(method, request):
+                return channel.unary_unary(method)(request, timeout=WAIT)
+
+            assert ask("/pkg.Echo/Say", b"\x0a\x01x") == b"\x0a\x01x"
+            # HealthCheckRequest {service: "pkg.Echo"}; HealthCheckResponse {status: SERVING = 1, NOT_SERVING = 2}
+            check = ("/grpc.health.v1.Health/Check", b"\x0a\x08pkg.Echo")
+            assert ask(*check) == b"\x08\x01"
+            for health in [0, 1, 0]:
+                ask("/pkg.Echo/Health", bytes([health]))
+                assert ask(*check) == bytes([8, 1 if health else 2])
+            # ServerReflectionRequest {list_services: ""} and {file_containing_symbol: "pkg.Echo"}
+            reflect = channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
+            listed, found = reflect(iter([b"\x3a\x00", b"\x22\x08pkg.Echo"]), timeout=WAIT)
+            assert b"pkg.Echo" in listed and b"echo.proto" in found
+        ctl = [lean.BIN / "legatectl", "--socket", own_daemon.path]
+        workers = json.loads(subprocess.check_output([*ctl, "workers", "-o", "json"], timeout=WAIT))
+        session = str(workers["servers"][0]["leases"][0]["session"])
+        subprocess.run([*ctl, "drain", "--worker", session, "--timeout", "30s"], check=True, timeout=WAIT)
+        assert program.wait_line("^retired: (.+)$")[1]

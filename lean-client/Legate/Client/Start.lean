@@ -108,7 +108,8 @@ private def ready (channel : Channel) (method : String) (shape : CallShape) (opt
       waitForReady := options.waitForReady
       compression := Session.toCompression options.compression
       maxSendMessage := options.maxSendMessage
-      maxReceiveMessage := options.maxReceiveMessage }
+      maxReceiveMessage := options.maxReceiveMessage
+      idempotent := options.idempotent }
     let launch := { channelKey := channel.key, channel := channel.spec, start, message, deadlineMs,
                     halfClose := message.isSome }
     return .ok { session, launch, ended }

@@ -63,6 +63,8 @@ structure ServerBuilder where
   ports : Std.Mutex (Array Server.Port)
   /-- By method path, in order of registration. -/
   handlers : Std.Mutex (Array (String × Handler))
+  /-- What reflection shows of the services, a serialized `FileDescriptorSet`; empty: nothing. -/
+  descriptors : Std.Mutex ByteArray
   /-- The outermost first. -/
   interceptors : Std.Mutex (Array ServerInterceptor)
 
@@ -78,7 +80,7 @@ def new (connection : Option Connection := none) (bounds : Option Server.Bounds 
     | some bounds => pure bounds
     | none => Server.Bounds.ofEnvironment
   return { connection, bounds, ports := ← Std.Mutex.new #[], handlers := ← Std.Mutex.new #[],
-           interceptors := ← Std.Mutex.new #[] }
+           descriptors := ← Std.Mutex.new .empty, interceptors := ← Std.Mutex.new #[] }
 
 private def addPort (builder : ServerBuilder) (listen : Wire.Listen) : IO UInt32 := do
   let fail {α : Type} (ending : CallEnd) : IO α :=
@@ -100,6 +102,15 @@ private def addPort (builder : ServerBuilder) (listen : Wire.Listen) : IO UInt32
 when it can't be bound. -/
 def addInsecurePort (builder : ServerBuilder) (address : String) : IO UInt32 :=
   builder.addPort { address }
+
+/-- Binds a port with TLS; else as `addInsecurePort`. -/
+def addSecurePort (builder : ServerBuilder) (address : String) (credentials : SslServerCredentials) : IO UInt32 :=
+  builder.addPort { address, options := some { tls := some (Session.toServerTls credentials) } }
+
+/-- Describes the services for reflection, by a serialized `google.protobuf.FileDescriptorSet` with all that
+they import (`protoc --include_imports --descriptor_set_out`). -/
+def describe (builder : ServerBuilder) (descriptors : ByteArray) : IO Unit :=
+  builder.descriptors.atomically (set descriptors)
 
 private def add (builder : ServerBuilder) (path : String) (handler : Handler) : IO Unit :=
   builder.handlers.atomically do

@@ -26,6 +26,7 @@ private structure State where
   key : Nat := 0  -- of `Connection.onOpen`
   leases : Array (Nat × UInt32) := #[]  -- session, id
   running : Nat := 0  -- dispatches
+  health : Std.HashMap String Bool := {}  -- what was said of services
 
 end Server
 
@@ -38,6 +39,7 @@ structure Server where
   ports : Array Server.Port
   private handlers : Std.HashMap String Handler
   private bounds : Server.Bounds
+  private descriptors : ByteArray
   private unary : Server.Pool
   private streams : Server.Pool
   private state : Std.Mutex Server.State
@@ -52,6 +54,7 @@ def ServerBuilder.build (builder : ServerBuilder) : IO Server := do
     ports := ← builder.ports.atomically get
     handlers := handlers.foldl (fun map (path, handler) => map.insert path (handler.within interceptors)) {}
     bounds := builder.bounds
+    descriptors := ← builder.descriptors.atomically get
     unary := ← Server.Pool.new builder.bounds.workers
     streams := ← Server.Pool.new builder.bounds.streams
     state := ← Std.Mutex.new {}
@@ -100,6 +103,25 @@ private def register (server : Server) (session : Session) (portId : UInt32) (me
   | .refused ending => return .error ending
   | _ => return .ok id
 
+/-- Describes a lease, if there is something to tell. -/
+private def describe (server : Server) (session : Session) (lease : UInt32) : BaseIO (Except CallEnd Unit) := do
+  if server.descriptors.isEmpty then return .ok ()
+  match ← session.act (Session.describe lease server.descriptors) with
+  | .error ending => return .error ending
+  | .ok id =>
+    let ending ← IO.wait (← session.await id Session.theEnd (.ofLibrary .unavailable "the connection was lost"))
+    session.act (Session.disown id)
+    return if ending.status.code == .ok then .ok () else .error ending
+
+/-- Says how a service of a port is. -/
+private def sendHealth (session : Session) (portId : UInt32) (service : String) (serving : Bool) :
+    BaseIO (Except CallEnd Unit) := do
+  let health := if serving then Wire.Health.serving else Wire.Health.notServing
+  let (_, answer) ← session.ask .plain (.setHealth { server := portId, service := Session.text? service, health })
+  match ← IO.wait answer with
+  | .refused ending => return .error ending
+  | _ => return .ok ()
+
 private def addLease (server : Server) (session : Session) (lease : UInt32) : BaseIO Unit :=
   server.state.atomically do
     modify fun state => { state with leases := state.leases.push (session.serial, lease) }
@@ -114,12 +136,15 @@ private def serveIn (server : Server) (session : Session) : BaseIO (Except CallE
       let (id, _, _) ← ExceptT.mk (Port.bind session port.listen)
       port.bound.set (session.serial, id)
       portId := id
+    for (service, serving) in (← (server.state.atomically (m := BaseIO) get : BaseIO _)).health.toList do
+      ExceptT.mk (sendHealth session portId service serving)
     for (streams, slots) in groups do
       let methods := server.handlers.fold (init := #[]) fun methods path handler =>
         if handler.streams == streams then methods.push path else methods
       unless methods.isEmpty do
         let lease ← ExceptT.mk (server.register session portId methods slots)
         server.addLease session lease
+        ExceptT.mk (server.describe session lease)
     let (_, answer) ← (session.ask .plain .serve (aux := portId) : BaseIO _)
     if let .refused ending ← (IO.wait answer : BaseIO _) then throw ending
 
@@ -155,6 +180,19 @@ def start (server : Server) : IO Unit := do
     match ← server.serveIn session with
     | .error ending => fail ending
     | .ok () => server.connection.onOpen key (server.restore ·)
+
+/-- Says whether a service ("package.Service"; "": all of this process) takes calls, to clients that ask
+`grpc.health.v1`. It stands until it is said otherwise, also over a loss of the daemon. It throws when the daemon
+refuses. -/
+def setHealth (server : Server) (service : String) (serving : Bool) : IO Unit := do
+  server.state.atomically do
+    modify fun state => { state with health := state.health.insert service serving }
+  let some session ← server.connection.current? | return
+  for port in server.ports do
+    let (serial, id) ← port.bound.get
+    if serial == session.serial then
+      if let .error ending ← Server.sendHealth session id service serving then
+        throw (IO.userError s!"can't set the health of \"{service}\": {ending.status}")
 
 /-- Waits until the server has stopped. -/
 def wait (server : Server) : IO Unit := IO.wait server.stopped.result!
@@ -212,6 +250,14 @@ end Server
 def runServer (address : String) (setup : ServerBuilder → IO Unit) : IO Unit := do
   let builder ← ServerBuilder.new
   discard <| builder.addInsecurePort address
+  setup builder
+  (← builder.build).run
+
+/-- Serves at a port with TLS what `setup` registers, until the server is shut down. -/
+def runSecureServer (address : String) (credentials : SslServerCredentials) (setup : ServerBuilder → IO Unit) :
+    IO Unit := do
+  let builder ← ServerBuilder.new
+  discard <| builder.addSecurePort address credentials
   setup builder
   (← builder.build).run
 

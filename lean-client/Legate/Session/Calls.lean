@@ -67,6 +67,17 @@ def startCall (launch : Launch) : Step (Except CallEnd UInt32) := do
   discard <| withCall id pump
   return .ok id
 
+/-- Describes what a lease offers by a serialized `google.protobuf.FileDescriptorSet`; ends as a call does. -/
+def describe (lease : UInt32) (descriptors : ByteArray) : Step (Except CallEnd UInt32) := do
+  if let some ending := (← get).closed? then return .error ending
+  let { welcome, options, .. } ← get
+  let id ← newId
+  sendSmall { body := .describe, callId := id, aux := lease }
+  let outgoing : Outgoing := { credit := welcome.limits.callWindow.toNat, halfClose := true }
+  addCall { id, channel := 0, outgoing := outgoing.post descriptors, inbox := .new options.callWindow.toNat }
+  discard <| withCall id pump
+  return .ok id
+
 /-- Sends a message as credit comes; gives its number among the call's. -/
 def post (id : UInt32) (message : ByteArray) : Step (Except GrpcError Nat) := do
   let result ← withCall id do

@@ -47,6 +47,7 @@ def ofStatus (status : Wire.Status) : CallEnd where
   trailers := ofEntries status.trailers
   origin := ofOrigin status.origin
   elapsedUs := status.elapsedUs
+  attempts := status.attempts
 
 /-- The STATUS that tells a status with its trailers; the error names a trailer that can't be sent. -/
 def toStatus (status : Status) (trailers : Metadata := #[]) : Except String Wire.Status := do
@@ -79,6 +80,11 @@ private def toRetry (retry : RetryPolicy) : Wire.Retry where
   throttleTokens := retry.throttleTokens
   throttlePermille := retry.throttlePermille
 
+private def toHedging (hedging : HedgingPolicy) : Wire.Hedging where
+  attempts := hedging.attempts
+  delayMs := hedging.delayMs
+  codes := if hedging.codes.isEmpty then none else some ⟨hedging.codes.map (·.toNat.toUInt8)⟩
+
 /-- Channel options for the wire. -/
 def toChannelOptions (options : ChannelOptions) : Wire.ChannelOptions where
   tls := options.credentials.map toTls
@@ -103,5 +109,17 @@ def toChannelOptions (options : ChannelOptions) : Wire.ChannelOptions where
   retry := options.retry.map toRetry
   policies := if options.policies.isEmpty then none
     else some (options.policies.map (Wire.Text.ofString ·))
+  token := text? options.token
+  hedging := options.hedging.map toHedging
+
+/-- TLS of a server for the wire. -/
+def toServerTls (credentials : SslServerCredentials) : Wire.ServerTls where
+  certificate := .ofString credentials.serverCert
+  key := .ofString credentials.serverKey
+  roots := text? credentials.rootCerts
+  clientAuth := match credentials.clientAuth with
+    | .none => Wire.ClientAuth.none
+    | .request => Wire.ClientAuth.request
+    | .require => Wire.ClientAuth.require
 
 end Legate.Session

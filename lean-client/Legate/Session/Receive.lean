@@ -206,6 +206,7 @@ private def receiveFrame (frame : Wire.Frame) (nowMs : Nat) : Received := do
     receiveSuccess "LISTENING" id .server (.listening port (ofText address) shared)
   | .lease => receiveSuccess "LEASE" id .lease .done
   | .channelState => receiveChannelState id aux
+  | .retire { message, .. } => tell (.retired id (ofText message))
   | .unknown type => sendSmall { body := .unsupported, callId := id, aux := type.toUInt32 }
   | _ => throw (unexpected "a frame" id "the daemon may not send that type now")
 

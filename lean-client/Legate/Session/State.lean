@@ -135,6 +135,8 @@ inductive Event where
   | lost (cause : String)
   /-- The daemon has ended a channel, a server or a lease. -/
   | objectEnded (message : String)
+  /-- The daemon wants a lease given up: it has served long enough, or gets no more calls. -/
+  | retired (lease : UInt32) (reason : String)
   /-- The daemon does not know a frame type that was sent. -/
   | unsupported (frameType : UInt32)
 

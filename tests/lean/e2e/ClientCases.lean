@@ -275,6 +275,15 @@ def channelCases (target : String) : Check.Cases Unit := do
     discard <| failure .deadlineExceeded (← unaryCall channel unary .empty waiting)
     Check.that (!(← channel.waitForReady 100)) "ready for nobody"
 
+  Check.case "an idempotent call is hedged, and its attempts are counted" do
+    let ended ← IO.Promise.new
+    let tell : ClientInterceptor := .timing fun _ ending _ => ended.resolve ending.attempts
+    let channel := (← Channel.create target { hedging := some { attempts := 2 } }).withInterceptors #[tell]
+    let slow := say "twice" { delayMs := 50 }
+    let answer ← unaryCallData channel unary slow { patient with idempotent := true }
+    Check.equal "twice" (← text (← GrpcResult.get answer))
+    Check.equal (some 2) (← IO.wait ended.result?)
+
   Check.case "a channel the daemon does not know is NOT_FOUND" do
     let error ← failure .notFound (← unaryCall (← Channel.named "nowhere") unary .empty patient)
     Check.contains error.message "nowhere"
