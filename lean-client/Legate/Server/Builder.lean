@@ -93,7 +93,10 @@ private def addPort (builder : ServerBuilder) (listen : Wire.Listen) : IO UInt32
     | .ok (id, port, address) =>
       let real := if address.isEmpty then listen.address.toString else address
       let port' : Server.Port := {
-        address := real, listen := { listen with address := .ofString real }
+        address := real
+        -- Bound again it must have the same port; a server of the configuration keeps its name.
+        listen := if listen.address.toString.startsWith "legated:" then listen
+          else { listen with address := .ofString real }
         bound := ← IO.mkRef (session.serial, id) }
       builder.ports.atomically (modify (·.push port'))
       return port
