@@ -5,8 +5,9 @@
 # serves a small greeter. Then a client calls that greeter through legated in all four shapes, and
 # prints a line for each call as either side saw it. Exits 0 if all went well.
 #
-# Where Lean is there (lake on the PATH, or what scripts/install-deps.sh --tests installs) the worker is
-# written in Lean, and a client in Lean calls it too.
+# The worker is written in Lean, and a client in Lean calls it too, once lake is on the PATH or
+# scripts/install-deps.sh --lean has installed what runs Lean without it, which this does unless
+# it can't: then the worker is the one in C++.
 #
 #   --serve [PORT]   leave it running on PORT (any free one by default) until Ctrl-C, and say how to call it
 #   --skip-install   do not look for missing packages
@@ -38,6 +39,9 @@ done
 
 if [[ $install == yes ]]; then
   scripts/install-deps.sh
+  if ! command -v lake >/dev/null && ! scripts/install-deps.sh --lean; then
+    echo "run-demo: what runs Lean can't be installed; going on without" >&2
+  fi
 fi
 echo "run-demo: building (a few minutes the first time)"
 export NINJA_STATUS='[%f/%t %es] '

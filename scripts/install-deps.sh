@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs what legated needs on Debian 12:   scripts/install-deps.sh [--tests] [--check]
+# Installs what legated needs on Debian 12:   scripts/install-deps.sh [--tests] [--lean] [--check]
 #
 #   --tests   what the tests need, too
+#   --lean    what runs the Lean library where there is no Lean toolchain (860 MB); part of --tests
 #   --check   say what is missing, install nothing
 #
 # Uses the network only when something is missing.
@@ -51,14 +52,18 @@ for argument in "$@"; do
     --tests)
       wanted+=("${test_packages[@]}")
       have_go || wanted+=(golang-go)
-      have_npm || wanted+=(nodejs npm)
       lean_runner=yes
       ;;
+    --lean) lean_runner=yes ;;
     --check) check_only=yes ;;
     -h | --help) usage; exit 0 ;;
     *) echo "install-deps: unknown argument $argument" >&2; usage >&2; exit 2 ;;
   esac
 done
+
+if [[ $lean_runner == yes ]]; then
+  have_npm || wanted+=(nodejs npm)
+fi
 
 # What checks and runs the Lean library is not Debian's, and lives in the tree. Uses npm.
 install_lean_runner() {
