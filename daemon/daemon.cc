@@ -59,7 +59,7 @@ void Daemon::run() {
                         {"epoch", identity_.epoch}});
   notify_service_manager("READY=1\nSTATUS=serving " + config_.ipc.socket);
   loop_.run();
-  outbound_.close();
+  loop_.exclusively([this] { outbound_.close(); });
   loop_.finish_completions();
   log::info(
       "stopped",

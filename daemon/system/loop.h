@@ -103,6 +103,13 @@ class Loop {
   void run();
   void stop();
 
+  /// Does something while no completion is handled. After run(): the completion waiter still works.
+  template <class Work>
+  void exclusively(Work&& work) {
+    const std::lock_guard lock(baton_);
+    work();
+  }
+
   /// Completes what gRPC still has under way, and ends the completion waiter. After run().
   void finish_completions();
 

@@ -71,7 +71,7 @@ TEST_F(OutgoingConnection, IdleConnectionIsWatchedOnlyIfAsked) {
   const UnaryServer server;
   TcpProxy guarded(server.address());
   TcpProxy bare(server.address());
-  ChannelOptions options{.keepalive_time = milliseconds(300), .keepalive_timeout = milliseconds(300)};
+  ChannelOptions options{.keepalive_time = milliseconds(300), .keepalive_timeout = milliseconds(1500)};
   EXPECT_STATUS(Code::ok, call(connection->open_channel(bare.address(), options)));
   options.keepalive_without_calls = true;
   EXPECT_STATUS(Code::ok, call(connection->open_channel(guarded.address(), options)));
