@@ -93,7 +93,9 @@ struct Log {
 };
 
 std::unique_ptr<Log>& the_log() {
-  static auto log = std::make_unique<Log>(LogFormat::text, LogLevel::info, "", STDERR_FILENO);
+  // Never destroyed: threads of gRPC may still log while the process ends.
+  static auto& log =
+      *new std::unique_ptr<Log>(new Log(LogFormat::text, LogLevel::info, "", STDERR_FILENO));
   return log;
 }
 
