@@ -20,6 +20,42 @@ def cpp(*arguments, lines=""):
     return re.sub("\ufffd+", "\ufffd", done.stdout.decode(errors="replace"))
 
 
+SCHEMA = lean.ROOT / "ipc-schema"
+WORDS = {"ubyte": "u8", "bool": "bool", "ushort": "u16", "uint": "u32", "ulong": "u64", "string": "text",
+         "[ubyte]": "bytes", "[string]": "texts", "[Entry]": "metadata"}
+
+
+def slot(enums, kind, default, required):
+    """What Schema.lean calls the slot of a field of legate.fbs."""
+    word = "u8" if kind in enums else WORDS.get(kind) or kind[0].lower() + kind[1:] + ".block"
+    if word in ("u8", "bool", "u16", "u32", "u64"):
+        return f"({word} {default})" if default else word
+    return f"({'required' if required else 'optional'} {word})"
+
+
+def test_lean_knows_every_field_of_the_schema():
+    text = re.sub(r"//.*", "", (SCHEMA / "legate.fbs").read_text())
+    enums = re.findall(r"^enum (\w+):ubyte", text, re.M)
+    of_fbs = {
+        name: [(field, slot(enums, *rest)) for field, *rest in
+               re.findall(r"(\w+)\s*:\s*([\w\[\]]+)(?:\s*=\s*(\w+))?\s*(\(required\))?\s*;", body)]
+        for name, body in re.findall(r"^table (\w+) \{(.*?)\}", text, re.M | re.S)}
+    of_lean = {
+        name: re.findall(r'\w+ "(\w+)" (\([^)]*\)|\w+)', body)
+        for name, body in re.findall(r": Table (\w+) := table% \{(.*?)\}",
+                                     (lean.LIBRARY / "Legate/Wire/Schema.lean").read_text(), re.S)}
+    assert len(of_fbs) >= 25 and all(of_fbs.values())
+    assert of_lean == of_fbs
+
+
+def test_lean_knows_every_frame_type():
+    of_protocol = dict(re.findall(r"^\| (\d+) \| ([A-Z_]+) \|", (SCHEMA / "PROTOCOL.md").read_text(), re.M))
+    kinds = (lean.LIBRARY / "Legate/Wire/Kinds.lean").read_text()
+    of_lean = dict(re.findall(r'^  \| (\d+) => some \(\w+ "([A-Z_]+)"', kinds, re.M))
+    assert len(of_protocol) >= 31
+    assert of_lean == of_protocol
+
+
 def lean_random(*arguments):
     status, text = lean.leanw("run", "--root", FOLDER, "--out", OUT, "--path", lean.OUT / "library", "--wfail",
                               FOLDER / "Random.lean", "--", *arguments)

@@ -36,7 +36,8 @@ class Sampler {
         Type::hello,    Type::hello_ack,    Type::error,          Type::goaway,
         Type::start,    Type::headers,      Type::data,           Type::status,
         Type::cancel,   Type::open_channel, Type::channel_opened, Type::listen,
-        Type::listening, Type::register_methods, Type::query,     Type::window,
+        Type::listening, Type::register_methods, Type::describe,  Type::set_health,
+        Type::retire,   Type::query,    Type::command,        Type::window,
         FrameType{200}};
     Header header{};
     header.call_id = number<uint32_t>();
@@ -128,6 +129,46 @@ class Sampler {
     return b.CreateVector(list);
   }
 
+  Offset<Identity> identity(FlatBufferBuilder& b) {
+    if (random_.one_in(3)) return {};
+    const auto names = coin() ? texts(b) : Texts();
+    const auto subject = maybe_text(b);
+    return CreateIdentity(b, subject, names, maybe_text(b));
+  }
+
+  Offset<ListenOptions> listen_options(FlatBufferBuilder& b) {
+    if (random_.one_in(3)) return {};
+    Offset<ServerTls> tls;
+    if (coin()) {
+      const auto roots = maybe_text(b), certificate = text(b), key = text(b);
+      tls = CreateServerTls(b, certificate, key, roots, choice<ClientAuth>());
+    }
+    const auto policies = coin() ? texts(b) : Texts();
+    const auto sticky = maybe_text(b);
+    ListenOptionsBuilder builder(b);
+    builder.add_tls(tls);
+    builder.add_compression(choice<Compression>());
+    builder.add_max_send_message(number<uint32_t>());
+    builder.add_max_receive_message(number<uint32_t>());
+    builder.add_max_metadata(number<uint32_t>());
+    builder.add_max_connections(number<uint32_t>());
+    builder.add_max_concurrent_streams(number<uint32_t>());
+    builder.add_memory(number<uint64_t>());
+    builder.add_keepalive_time_ms(number<uint32_t>());
+    builder.add_keepalive_timeout_ms(number<uint32_t>());
+    builder.add_min_ping_interval_ms(number<uint32_t>());
+    builder.add_ping_without_calls(coin());
+    builder.add_max_connection_idle_ms(number<uint32_t>());
+    builder.add_max_connection_age_ms(number<uint32_t>());
+    builder.add_max_connection_age_grace_ms(number<uint32_t>());
+    builder.add_sticky(sticky);
+    builder.add_policies(policies);
+    builder.add_health(choice<Switch>());
+    builder.add_reflection(choice<Switch>());
+    builder.add_channelz(choice<Switch>());
+    return builder.Finish();
+  }
+
   Offset<ChannelOptions> options(FlatBufferBuilder& b) {
     if (random_.one_in(3)) return {};
     Offset<Tls> tls;
@@ -148,7 +189,13 @@ class Sampler {
       builder.add_throttle_permille(number<uint16_t>());
       retry = builder.Finish();
     }
+    Offset<Hedging> hedging;
+    if (coin()) {
+      const auto codes = maybe_blob(b);
+      hedging = CreateHedging(b, number<uint8_t>(), number<uint32_t>(), codes);
+    }
     const auto policies = coin() ? texts(b) : Texts();
+    const auto token = maybe_text(b);
     const auto authority = maybe_text(b), agent = maybe_text(b), balancing = maybe_text(b),
                service_config = maybe_text(b);
     ChannelOptionsBuilder builder(b);
@@ -171,6 +218,8 @@ class Sampler {
     builder.add_dns_interval_ms(number<uint32_t>());
     builder.add_retry(retry);
     builder.add_policies(policies);
+    builder.add_token(token);
+    builder.add_hedging(hedging);
     return builder.Finish();
   }
 
@@ -232,6 +281,7 @@ class Sampler {
         const auto authority = maybe_text(b);
         const auto metadata = entries(b);
         const auto method = text(b), peer = maybe_text(b);
+        const auto client = identity(b);
         StartBuilder builder(b);
         builder.add_method(method);
         builder.add_metadata(metadata);
@@ -246,15 +296,21 @@ class Sampler {
         builder.add_compression(choice<Compression>());
         builder.add_max_send_message(number<uint32_t>());
         builder.add_max_receive_message(number<uint32_t>());
+        builder.add_idempotent(coin());
+        builder.add_identity(client);
         return finish(b, builder);
       }
-      case Type::headers: b.Finish(CreateHeaders(b, entries(b))); return true;
+      case Type::headers: {
+        const auto metadata = entries(b);
+        b.Finish(CreateHeaders(b, metadata, choice<Compression>()));
+        return true;
+      }
       case Type::status: {
         const auto message = maybe_text(b);
         const auto details = maybe_blob(b);
         const auto trailers = entries(b);
         b.Finish(CreateStatus(b, number<uint16_t>(), message, details, trailers, choice<Origin>(),
-                              number<uint64_t>()));
+                              number<uint64_t>(), number<uint32_t>()));
         return true;
       }
       case Type::open_channel: {
@@ -265,7 +321,11 @@ class Sampler {
       case Type::channel_opened:
         b.Finish(CreateChannelOpened(b, coin(), choice<ConnectivityState>()));
         return true;
-      case Type::listen: b.Finish(CreateListen(b, text(b))); return true;
+      case Type::listen: {
+        const auto chosen = listen_options(b);
+        b.Finish(CreateListen(b, text(b), chosen));
+        return true;
+      }
       case Type::listening: {
         const auto address = maybe_text(b);
         b.Finish(CreateListening(b, number<uint32_t>(), address, coin()));
@@ -273,10 +333,28 @@ class Sampler {
       }
       case Type::register_methods: {
         const auto methods = texts(b);
-        b.Finish(CreateRegister(b, number<uint32_t>(), methods, number<uint32_t>()));
+        const auto generation = maybe_text(b);
+        b.Finish(CreateRegister(b, number<uint32_t>(), methods, number<uint32_t>(), number<uint16_t>(),
+                                generation, number<uint16_t>()));
+        return true;
+      }
+      case Type::set_health: {
+        const auto service = maybe_text(b);
+        b.Finish(CreateSetHealth(b, number<uint32_t>(), service, choice<Health>()));
+        return true;
+      }
+      case Type::retire: {
+        const auto message = maybe_text(b);
+        b.Finish(CreateRetire(b, choice<RetireReason>(), message));
         return true;
       }
       case Type::query: b.Finish(CreateQuery(b, text(b))); return true;
+      case Type::command: {
+        const auto what = text(b);
+        const auto server = maybe_text(b);
+        b.Finish(CreateCommand(b, what, number<uint32_t>(), number<uint32_t>(), server));
+        return true;
+      }
       default: return false;
     }
   }
