@@ -15,7 +15,8 @@
 #   asan     the suite with AddressSanitizer and UndefinedBehaviorSanitizer
 #   tsan     the suite with ThreadSanitizer
 #
-# The last line is "N passed, N failed". Exits 0 if a test ran and none failed.
+# At the end the last lines of every failed test are repeated, and the last line of all is "N passed, N failed".
+# Exits 0 if a test ran and none failed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -54,6 +55,8 @@ done
 results=$PWD/build/test-results
 rm -rf "$results"
 mkdir -p "$results"
+failures=$results/failures.txt
+: >"$failures"
 export NINJA_STATUS='[%f/%t %es] '
 export PYTHONDONTWRITEBYTECODE=1
 
@@ -68,7 +71,7 @@ say() { printf '\n=== %s (%d:%02d) ===\n' "$*" $((SECONDS / 60)) $((SECONDS % 60
 count() {
   local good=0 bad=0 skipped=0 names=
   if [[ -s $results/$1.xml ]]; then
-    read -r good bad skipped names < <(/usr/bin/python3 - "$results/$1.xml" <<'PYTHON'
+    read -r good bad skipped names < <(/usr/bin/python3 - "$results/$1.xml" "$1" 2>>"$failures" <<'PYTHON'
 import sys
 import xml.etree.ElementTree as ElementTree
 total = dict.fromkeys(("tests", "failures", "errors", "skipped", "disabled"), 0)
@@ -78,8 +81,13 @@ for suite in root.iter("testsuite"):
         total[key] += int(suite.get(key, 0))
 bad = total["failures"] + total["errors"]
 skipped = total["skipped"] + total["disabled"]
-names = [case.get("name") for case in root.iter("testcase")
-         if case.find("failure") is not None or case.find("error") is not None]
+names = []
+for case in root.iter("testcase"):
+    why = [found for kind in ("failure", "error") if (found := case.find(kind)) is not None]
+    if why:
+        names.append(case.get("name"))
+        said = "".join(part.text or "" for part in (*why, *case.findall("system-out")))
+        print(f"\n--- {sys.argv[2]}: {names[-1]}", *said.splitlines()[-60:], sep="\n", file=sys.stderr)
 print(total["tests"] - bad - skipped, bad, skipped, *names)
 PYTHON
     ) || true # a runner that was killed leaves half a file
@@ -189,6 +197,10 @@ for stage in "${stages[@]}"; do
   esac
 done
 
+if [[ -s $failures ]]; then
+  say "failed tests"
+  cat "$failures"
+fi
 say "summary"
 printf '%s\n' "${summary[@]}"
 if ((passed + failed == 0)); then
