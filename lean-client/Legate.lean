@@ -22,6 +22,8 @@ import Legate.Server.Context
 import Legate.Server.Handler
 import Legate.Server.Interceptors
 import Legate.Server.Server
+import Legate.Server.WorkerOptions
+import Legate.ServerOptions
 import Legate.Status
 import Legate.StatusCode
 import Legate.TraceContext

@@ -17,6 +17,7 @@ import lean
 import pytest
 from google.protobuf import descriptor_pb2
 
+import http2
 from harness import WAIT, Daemon
 
 CLIENTS = {
@@ -76,6 +77,11 @@ def test_lean_client_of_a_lean_worker(programs, daemon, lean_worker):
         passed = lean.report(program)
         lean.notes.append(f"{len(passed)} cases of a Lean client against a Lean worker")
         assert len(passed) >= 29
+
+
+def test_lean_client_over_tls(programs, daemon, tls):
+    with lean.e2e(daemon, "TlsCases", *tls) as program:
+        assert len(lean.report(program)) == 3
 
 
 def test_daemon_killed_under_a_lean_client(programs, own_daemon, go_server):
@@ -214,21 +220,24 @@ def test_shutdown_of_the_daemon_with_a_lean_worker(programs):
         daemon.stop(within=WAIT * 4)
 
 
-def test_lean_worker_over_tls_with_health_and_reflection(programs, own_daemon, pair, tmp_path):
+def test_lean_worker_of_a_generation_with_two_ports_health_and_reflection(programs, own_daemon, pair, tmp_path):
     certificate, key, authority = pair
     file = descriptor_pb2.FileDescriptorProto(name="echo.proto", package="pkg", syntax="proto3")
     file.message_type.add(name="Text")
     file.service.add(name="Echo").method.add(name="Say", input_type=".pkg.Text", output_type=".pkg.Text")
     descriptors = tmp_path / "descriptors"
     descriptors.write_bytes(descriptor_pb2.FileDescriptorSet(file=[file]).SerializeToString())
-    with lean.e2e(own_daemon, "ServicesWorker", certificate, key, descriptors, environment=FEW) as program:
-        port = program.wait_line(r"^listening (\d+)$")[1]
+    own = {"LEGATE_SERVER_GENERATION": "green", "LEGATE_SERVER_SHARE": "5", "LEGATE_SERVER_WEIGHT": "30"}
+    with lean.e2e(own_daemon, "ServicesWorker", certificate, key, authority, descriptors,
+                  environment=FEW | own) as program:
+        port, bounded = program.wait_line(r"^listening (\d+) (\d+)$").groups()
         credentials = grpc.ssl_channel_credentials(authority.read_bytes())
         with grpc.secure_channel(f"127.0.0.1:{port}", credentials) as channel:
 
             def ask(method, request):
                 return channel.unary_unary(method)(request, timeout=WAIT)
 
+            assert ask("/pkg.Echo/Who", b"") == b"nobody"
             assert ask("/pkg.Echo/Say", b"\x0a\x01x") == b"\x0a\x01x"
             # HealthCheckRequest {service: "pkg.Echo"}; HealthCheckResponse {status: SERVING = 1, NOT_SERVING = 2}
             check = ("/grpc.health.v1.Health/Check", b"\x0a\x08pkg.Echo")
@@ -240,8 +249,28 @@ def test_lean_worker_over_tls_with_health_and_reflection(programs, own_daemon, p
             reflect = channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
             listed, found = reflect(iter([b"\x3a\x00", b"\x22\x08pkg.Echo"]), timeout=WAIT)
             assert b"pkg.Echo" in listed and b"echo.proto" in found
+        identified = grpc.ssl_channel_credentials(*(path.read_bytes() for path in (authority, key, certificate)))
+        with grpc.secure_channel(f"127.0.0.1:{port}", identified) as channel:
+            who = channel.unary_unary("/pkg.Echo/Who")(b"", timeout=WAIT)
+            assert who == b"CN=legate.test #[dns:legate.test, ip:127.0.0.1] with certificate"
+        with grpc.insecure_channel(f"127.0.0.1:{bounded}") as channel:
+            with pytest.raises(grpc.RpcError) as refused:
+                channel.unary_unary("/pkg.Echo/Say")(bytes(1001), timeout=WAIT)
+            assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert "the server's max_receive_message" in refused.value.details()
+            reflect = channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
+            with pytest.raises(grpc.RpcError) as absent:
+                list(reflect(iter([b"\x3a\x00"]), timeout=WAIT))
+            assert absent.value.code() == grpc.StatusCode.UNIMPLEMENTED
+        with http2.Client(bounded) as client:
+            client.call(b"/pkg.Echo/Squeeze", bytes(1000), headers=[(b"grpc-accept-encoding", b"identity,gzip")])
+            [(compressed, squeezed)] = http2.messages(client.answer())
+            assert compressed and len(squeezed) < 100
         ctl = [lean.BIN / "legatectl", "--socket", own_daemon.path]
         workers = json.loads(subprocess.check_output([*ctl, "workers", "-o", "json"], timeout=WAIT))
+        for server in workers["servers"]:
+            assert {(lease["generation"], lease["weight"]) for lease in server["leases"]} == {("green", 30)}
+            assert {(pool["generation"], pool["share"]) for pool in server["pools"]} == {("green", 5)}
         session = str(workers["servers"][0]["leases"][0]["session"])
         subprocess.run([*ctl, "drain", "--worker", session, "--timeout", "30s"], check=True, timeout=WAIT)
         assert program.wait_line("^retired: (.+)$")[1]

@@ -124,7 +124,9 @@ class Echo(grpc.GenericRpcHandler):
 
     @staticmethod
     def echo_metadata(context):
-        own = [(key, value) for key, value in context.invocation_metadata() if key.startswith("x-")]
+        sent = context.invocation_metadata()
+        own = [(key, value) for key, value in sent if key.startswith("x-")]
+        own += [("x-token", value) for key, value in sent if key == "authorization"]
         context.send_initial_metadata(own)
         context.set_trailing_metadata([("x-end", "1"), ("x-end-bin", b"\x00\xff"), ("x-end", "2")])
 

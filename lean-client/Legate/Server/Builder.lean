@@ -1,6 +1,7 @@
 import Legate.Credentials
 import Legate.Daemon
 import Legate.Server.Handler
+import Legate.Server.WorkerOptions
 
 /-!
 # Server builder
@@ -30,26 +31,6 @@ def Port.bind (session : Session) (listen : Wire.Listen) :
   | .refused ending => return .error ending
   | _ => return .error (.ofLibrary .internal "LISTEN had another answer than LISTENING")
 
-/-- How many calls a server takes at once. -/
-structure Bounds where
-  /-- Unary calls: `LEGATE_SERVER_WORKERS`. -/
-  workers : Nat := 8
-  /-- Calls that stream, which may be long and so are counted apart: `LEGATE_SERVER_STREAMS`. -/
-  streams : Nat := 64
-  deriving Repr
-
-private def envNat? (name : String) : IO (Option Nat) := do
-  let some text := (← IO.getEnv name).filter (!·.isEmpty) | return none
-  match text.toNat? with
-  | some number => if number > 0 then return some number
-  | none => pure ()
-  throw (IO.userError s!"{name} must be a number above 0, it is \"{text}\"")
-
-/-- The bounds that the environment gives. -/
-def Bounds.ofEnvironment : IO Bounds :=
-  return { workers := (← envNat? "LEGATE_SERVER_WORKERS").getD 8
-           streams := (← envNat? "LEGATE_SERVER_STREAMS").getD 64 }
-
 end Server
 
 /-- Ports and handlers of a server that is not built yet. -/
@@ -57,8 +38,8 @@ structure ServerBuilder where
   private mk ::
   /-- The connection to the daemon. -/
   connection : Connection
-  /-- How many calls are taken at once. -/
-  bounds : Server.Bounds
+  /-- What this process says of itself. -/
+  worker : WorkerOptions
   /-- What is bound. -/
   ports : Std.Mutex (Array Server.Port)
   /-- By method path, in order of registration. -/
@@ -71,18 +52,18 @@ structure ServerBuilder where
 namespace ServerBuilder
 
 /-- A builder without ports and handlers. -/
-def new (connection : Option Connection := none) (bounds : Option Server.Bounds := none) :
+def new (connection : Option Connection := none) (worker : Option WorkerOptions := none) :
     IO ServerBuilder := do
   let connection ← match connection with
     | some connection => pure connection
     | none => Connection.default
-  let bounds ← match bounds with
-    | some bounds => pure bounds
-    | none => Server.Bounds.ofEnvironment
-  return { connection, bounds, ports := ← Std.Mutex.new #[], handlers := ← Std.Mutex.new #[],
+  let worker ← match worker with
+    | some worker => pure worker
+    | none => WorkerOptions.ofEnvironment
+  return { connection, worker, ports := ← Std.Mutex.new #[], handlers := ← Std.Mutex.new #[],
            descriptors := ← Std.Mutex.new .empty, interceptors := ← Std.Mutex.new #[] }
 
-private def addPort (builder : ServerBuilder) (listen : Wire.Listen) : IO UInt32 := do
+private def bind (builder : ServerBuilder) (listen : Wire.Listen) : IO UInt32 := do
   let fail {α : Type} (ending : CallEnd) : IO α :=
     throw (IO.userError s!"can't listen at {listen.address.toString}: {ending.status}")
   match ← builder.connection.session with
@@ -101,14 +82,17 @@ private def addPort (builder : ServerBuilder) (listen : Wire.Listen) : IO UInt32
       builder.ports.atomically (modify (·.push port'))
       return port
 
-/-- Binds a plaintext port and gives its number, the real one also for ":0"; 0 for a Unix socket. It throws
-when it can't be bound. -/
-def addInsecurePort (builder : ServerBuilder) (address : String) : IO UInt32 :=
-  builder.addPort { address }
+/-- Binds a port and gives its number, the real one also for ":0"; 0 for a Unix socket. It throws when it can't be
+bound. "legated:///NAME" is a server of the daemon's configuration, which has its options there. -/
+def addPort (builder : ServerBuilder) (address : String) (options : ServerOptions := {}) : IO UInt32 :=
+  builder.bind { address, options := if options == {} then none else some (Session.toListenOptions options) }
 
-/-- Binds a port with TLS; else as `addInsecurePort`. -/
+/-- Binds a plaintext port; else as `addPort`. -/
+def addInsecurePort (builder : ServerBuilder) (address : String) : IO UInt32 := builder.addPort address
+
+/-- Binds a port with TLS; else as `addPort`. -/
 def addSecurePort (builder : ServerBuilder) (address : String) (credentials : SslServerCredentials) : IO UInt32 :=
-  builder.addPort { address, options := some { tls := some (Session.toServerTls credentials) } }
+  builder.addPort address { credentials := some credentials }
 
 /-- Describes the services for reflection, by a serialized `google.protobuf.FileDescriptorSet` with all that
 they import (`protoc --include_imports --descriptor_set_out`). -/

@@ -17,6 +17,16 @@ structure ServerCall where
   /-- When its deadline passes, by the monotonic clock in milliseconds. -/
   deadlineMs : Option Nat
 
+/-- Who the client is, from the certificate that TLS has verified. -/
+structure ClientIdentity where
+  /-- Distinguished name as RFC 2253 writes it, may be empty. -/
+  subject : String
+  /-- Subject alternative names: "dns:…", "uri:…", "ip:…", "email:…". -/
+  names : Array String
+  /-- The certificate itself, PEM. -/
+  certificate : String
+  deriving Repr, BEq, Inhabited
+
 /-- What a handler knows of its call. -/
 structure ServerContext where
   /-- "/package.Service/Method". -/
@@ -31,6 +41,8 @@ structure ServerContext where
   authority : String := ""
   /-- How long the call waited in the daemon for a free worker, in microseconds. -/
   queuedUs : UInt64 := 0
+  /-- Who the client is; none: it showed no certificate, or the port asks for none. -/
+  identity : Option ClientIdentity := none
 
 namespace ServerCall
 
@@ -47,11 +59,15 @@ def cancelled (call : ServerCall) : IO (Task Unit) :=
   call.session.await call.id (gone := ()) fun stream => if stream.isOver then some ((), stream) else none
 
 /-- Sends the initial metadata now: once, before the first message. Later ones, and those that the handler
-returns, are dropped then. It throws when a key can't be sent. -/
-def sendInitialMetadata (call : ServerCall) (metadata : Metadata) : IO Unit := do
+returns, are dropped then. `compression` is that of the answers of this call; `.inherit` is the port's. It throws
+when a key can't be sent. -/
+def sendInitialMetadata (call : ServerCall) (metadata : Metadata) (compression : Compression := .inherit) :
+    IO Unit := do
   match Session.toEntries metadata with
   | .error what => throw (IO.userError what)
-  | .ok entries => discard <| call.session.act (Session.sendHeaders call.id entries)
+  | .ok entries =>
+    let headers := { metadata := some entries, compression := Session.toCompression compression }
+    discard <| call.session.act (Session.sendHeaders call.id headers)
 
 /-- Milliseconds until the deadline, 0 once it has passed; none when there is no deadline. -/
 def deadlineRemainingMs (call : ServerCall) : IO (Option UInt64) := do
@@ -88,7 +104,11 @@ def dispatched (session : Session) (id : UInt32) (start : Wire.Start) : BaseIO S
     call := { session, id, deadlineMs }
     peer := Session.ofText start.peer
     authority := Session.ofText start.authority
-    queuedUs := start.queuedUs }
+    queuedUs := start.queuedUs
+    identity := start.identity.map fun { subject, names, certificate } => {
+      subject := Session.ofText subject
+      names := (names.getD #[]).map (·.toString)
+      certificate := Session.ofText certificate } }
 
 end ServerCall
 end Legate

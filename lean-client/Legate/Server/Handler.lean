@@ -113,7 +113,7 @@ private def finish (call : ServerCall) (result : GrpcResult HandlerReply) : Base
   | .error what, _ | _, .error what => call.session.act (Session.answer call.id (refused what))
   | .ok headers, .ok status =>
     call.session.act do
-      unless headers.isEmpty do discard <| Session.sendHeaders call.id headers
+      unless headers.isEmpty do discard <| Session.sendHeaders call.id { metadata := some headers }
       if let some message := message then discard <| Session.post call.id message
       Session.answer call.id status
 

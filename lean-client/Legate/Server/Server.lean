@@ -38,7 +38,7 @@ structure Server where
   /-- The ports. -/
   ports : Array Server.Port
   private handlers : Std.HashMap String Handler
-  private bounds : Server.Bounds
+  private worker : WorkerOptions
   private descriptors : ByteArray
   private unary : Server.Pool
   private streams : Server.Pool
@@ -53,10 +53,10 @@ def ServerBuilder.build (builder : ServerBuilder) : IO Server := do
     connection := builder.connection
     ports := ← builder.ports.atomically get
     handlers := handlers.foldl (fun map (path, handler) => map.insert path (handler.within interceptors)) {}
-    bounds := builder.bounds
+    worker := builder.worker
     descriptors := ← builder.descriptors.atomically get
-    unary := ← Server.Pool.new builder.bounds.workers
-    streams := ← Server.Pool.new builder.bounds.streams
+    unary := ← Server.Pool.new builder.worker.workers
+    streams := ← Server.Pool.new builder.worker.streams
     state := ← Std.Mutex.new {}
     stopped := ← IO.Promise.new }
 
@@ -93,7 +93,10 @@ private def register (server : Server) (session : Session) (portId : UInt32) (me
     (slots : Nat) : BaseIO (Except CallEnd UInt32) := do
   have : Nonempty Session.Answer := ⟨.done⟩
   let answered ← IO.Promise.new
-  let body := .register { server := portId, methods := methods.map (.ofString ·), slots := slots.toUInt32 }
+  let { weight, generation, share, .. } := server.worker
+  let body := .register {
+    server := portId, methods := methods.map (.ofString ·), slots := slots.toUInt32, weight
+    generation := Session.text? generation, share }
   let id ← session.act do
     let id ← Session.request { kind := .lease, onAnswer := answered.resolve } body
     -- Within the same step, since dispatches may come right after LEASE.
@@ -128,7 +131,7 @@ private def addLease (server : Server) (session : Session) (lease : UInt32) : Ba
 
 /-- Binds the ports that are not bound in a session, registers the handlers and serves. -/
 private def serveIn (server : Server) (session : Session) : BaseIO (Except CallEnd Unit) := ExceptT.run do
-  let groups := [(false, server.bounds.workers), (true, server.bounds.streams)]
+  let groups := [(false, server.worker.workers), (true, server.worker.streams)]
   for port in server.ports do
     let (serial, id) ← port.bound.get
     let mut portId := id

@@ -177,12 +177,12 @@ def rejectDispatch (id : UInt32) : Step Unit := do
     endStream (.ofLibrary .unavailable "given back")
 
 /-- Sends initial metadata: once, and before the first message. False when that is not so any more. -/
-def sendHeaders (id : UInt32) (entries : Array Wire.Entry) : Step Bool := do
+def sendHeaders (id : UInt32) (headers : Wire.Headers) : Step Bool := do
   let sent ← withCall id do
     let stream ← get
     if stream.isOver || stream.answer.isSome || stream.headersSent || stream.outgoing.posted > 0 then
       return false
-    match ← (send { body := .headers { metadata := some entries }, callId := id } : Step _) with
+    match ← (send { body := .headers headers, callId := id } : Step _) with
     | .error _ => return false
     | .ok () =>
       modify fun stream => { stream with headersSent := true, accepted := true }

@@ -1,5 +1,6 @@
 import Legate.CallEnd
 import Legate.ChannelOptions
+import Legate.ServerOptions
 import Legate.Wire
 
 /-!
@@ -85,6 +86,10 @@ private def toHedging (hedging : HedgingPolicy) : Wire.Hedging where
   delayMs := hedging.delayMs
   codes := if hedging.codes.isEmpty then none else some ⟨hedging.codes.map (·.toNat.toUInt8)⟩
 
+/-- Names of policies for the wire. -/
+private def toPolicies (policies : Array String) : Option (Array Wire.Text) :=
+  if policies.isEmpty then none else some (policies.map (Wire.Text.ofString ·))
+
 /-- Channel options for the wire. -/
 def toChannelOptions (options : ChannelOptions) : Wire.ChannelOptions where
   tls := options.credentials.map toTls
@@ -107,13 +112,11 @@ def toChannelOptions (options : ChannelOptions) : Wire.ChannelOptions where
   idleTimeoutMs := options.idleTimeoutMs
   dnsIntervalMs := options.dnsIntervalMs
   retry := options.retry.map toRetry
-  policies := if options.policies.isEmpty then none
-    else some (options.policies.map (Wire.Text.ofString ·))
+  policies := toPolicies options.policies
   token := text? options.token
   hedging := options.hedging.map toHedging
 
-/-- TLS of a server for the wire. -/
-def toServerTls (credentials : SslServerCredentials) : Wire.ServerTls where
+private def toServerTls (credentials : SslServerCredentials) : Wire.ServerTls where
   certificate := .ofString credentials.serverCert
   key := .ofString credentials.serverKey
   roots := text? credentials.rootCerts
@@ -121,5 +124,33 @@ def toServerTls (credentials : SslServerCredentials) : Wire.ServerTls where
     | .none => Wire.ClientAuth.none
     | .request => Wire.ClientAuth.request
     | .require => Wire.ClientAuth.require
+
+private def toSwitch : Option Bool → Wire.Switch
+  | none => Wire.Switch.inherit
+  | some false => Wire.Switch.off
+  | some true => Wire.Switch.on
+
+/-- Server options for the wire. -/
+def toListenOptions (options : ServerOptions) : Wire.ListenOptions where
+  tls := options.credentials.map toServerTls
+  compression := toCompression options.compression
+  maxSendMessage := options.maxSendMessage
+  maxReceiveMessage := options.maxReceiveMessage
+  maxMetadata := options.maxMetadata
+  maxConnections := options.maxConnections
+  maxConcurrentStreams := options.maxConcurrentStreams
+  memory := options.memory
+  keepaliveTimeMs := options.keepaliveTimeMs
+  keepaliveTimeoutMs := options.keepaliveTimeoutMs
+  minPingIntervalMs := options.minPingIntervalMs
+  pingWithoutCalls := options.pingWithoutCalls
+  maxConnectionIdleMs := options.maxConnectionIdleMs
+  maxConnectionAgeMs := options.maxConnectionAgeMs
+  maxConnectionAgeGraceMs := options.maxConnectionAgeGraceMs
+  sticky := text? options.sticky
+  policies := toPolicies options.policies
+  health := toSwitch options.health
+  reflection := toSwitch options.reflection
+  channelz := toSwitch options.channelz
 
 end Legate.Session
