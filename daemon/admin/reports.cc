@@ -123,6 +123,7 @@ std::string Daemon::channels_json() const {
                         {"state", name(channel.state())},
                         {"users", channel.users},
                         {"calls", channel.calls},
+                        {"waiting", channel.turns.waiting()},
                         {"started", channel.started},
                         {"ended", channel.ended},
                         {"failed", channel.failed},

@@ -52,7 +52,9 @@ struct ChannelSettings {
   uint32_t max_send_message = 0;  // 0: limits.max_message
   uint32_t max_receive_message = 0;
   uint32_t max_metadata = 0;  // 0: limits.max_metadata
-  uint32_t max_calls = 0;     // of one process at once; 0: ipc.max_calls. Of the configuration only
+  // Of the configuration only
+  uint32_t max_calls = 0;      // of one process at once; 0: ipc.max_calls
+  uint32_t max_in_flight = 0;  // with the server at once, of all processes; 0: no bound
 
   // Connections
   Milliseconds keepalive_time{0};  // 0: no pings

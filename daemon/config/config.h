@@ -43,7 +43,7 @@ struct Config {
     uint32_t max_connections = 256;
     // Connections that have not said HELLO. Honest peers say it at once; the rest must not use up
     // max_connections.
-    uint32_t max_pending_hello = 16;
+    uint32_t max_pending_hello = 128;
     // From accept to HELLO. Far above what a loaded machine needs, short enough to shed silent
     // clients.
     std::chrono::milliseconds hello_timeout = std::chrono::seconds(2);

@@ -37,7 +37,7 @@ std::vector<Key> make_keys() {
              "Connections at once. Hundreds of processes on one machine are many."},
             ipc(&C::Ipc::max_connections), 1, 65'536),
       count({"ipc", "max_pending_hello",
-             "Connections that have not said HELLO yet. Honest peers say it at once."},
+             "Connections that have not said HELLO yet. After a restart every worker comes at once."},
             ipc(&C::Ipc::max_pending_hello), 1, 65'536),
       duration({"ipc", "hello_timeout", "From connecting to HELLO; sheds silent clients."},
                ipc(&C::Ipc::hello_timeout), 10ms, milliseconds(10min)),
@@ -210,6 +210,10 @@ std::vector<Key> channel_keys(const std::string& channel) {
                   "Calls one process may have open on it; 0: `ipc.max_calls`. Keeps one from taking all "
                   "streams that the server grants."),
             field(&S::max_calls), 0, 1'000'000),
+      count(about("max_in_flight",
+                  "Calls with the server at once, of all processes; more wait here, and each process has "
+                  "its turn. 0: no bound."),
+            field(&S::max_in_flight), 0, 1'000'000),
       duration(about("keepalive_time", "Silence before a ping; 0s: no pings."),
                field(&S::keepalive_time), 0ms, milliseconds(24h)),
       duration(about("keepalive_timeout", "Wait for its answer; 0s: gRPC's 20s."),

@@ -132,6 +132,10 @@ void OutgoingCall::on_unary(bool headers_empty, std::optional<uint32_t> length) 
   take_message(length);
 }
 
+bool OutgoingCall::ready_to_start() const {
+  return !started_ && !over() && (!begin_whole_ || whole_request());
+}
+
 OutgoingWork OutgoingCall::take_work(bool may_receive) {
   OutgoingWork work;
   if (cancel_wanted_) {
@@ -140,13 +144,13 @@ OutgoingWork OutgoingCall::take_work(bool may_receive) {
   }
   if (over()) return work;
 
-  if (!started_ && shape_ == Shape::unary && from_peer_.closed() && from_peer_.whole() == 1) {
+  if (!started_ && !ready_to_start()) return work;
+  if (!started_ && shape_ == Shape::unary && whole_request()) {
     work.unary = true;
     started_ = sending_ = half_closed_ = receiving_ = true;
     operations_ += 2;  // the status is a batch of its own
     return work;
   }
-  if (!started_ && begin_whole_) return work;
   if (!sending_ && !send_failed_) {
     work.start = !started_;
     work.send_message = from_peer_.whole() > 0;

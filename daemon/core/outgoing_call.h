@@ -79,6 +79,8 @@ class OutgoingCall {
   /// No gRPC operation is under way and the peer needs nothing more: the call may be destroyed.
   bool finished() const { return operations_ == 0 && (status_written_ || peer_lost_); }
 
+  /// take_work() would begin the gRPC call.
+  bool ready_to_start() const;
   /// Whether the gRPC call was ever begun.
   bool started() const { return started_; }
   /// Nothing the peer sends matters any more.
@@ -89,6 +91,7 @@ class OutgoingCall {
 
  private:
   bool one_answer() const { return shape_ == Shape::unary || shape_ == Shape::client_streaming; }
+  bool whole_request() const { return from_peer_.closed() && from_peer_.whole() == 1; }
   bool one_request() const { return shape_ == Shape::unary || shape_ == Shape::server_streaming; }
   void deliver(uint32_t length);
   void take_message(std::optional<uint32_t> length);

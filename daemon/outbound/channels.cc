@@ -207,6 +207,7 @@ Channel::Channel(std::string name, ChannelSettings settings, const Config& confi
                  grpc_channel* channel, std::unique_ptr<TokenSource> token)
     : policies(std::get<Policies>(Policies::parse(settings.policies))),
       throttle(settings.retry_throttle_tokens, settings.retry_throttle_ratio),
+      turns(settings.max_in_flight),
       name_(std::move(name)),
       settings_(std::move(settings)),
       config_(config),

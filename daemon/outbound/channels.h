@@ -14,6 +14,7 @@
 #include "daemon/core/hedging.h"
 #include "daemon/core/policies.h"
 #include "daemon/core/status.h"
+#include "daemon/core/turns.h"
 #include "daemon/grpc/metadata.h"
 #include "daemon/grpc/peer_messages.h"
 #include "daemon/outbound/token_source.h"
@@ -66,6 +67,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
 
   Policies policies;
   HedgingThrottle throttle;
+  Turns turns;  // bounded by max_in_flight
 
   // For the operator.
   uint32_t users = 0;  // open channels of processes

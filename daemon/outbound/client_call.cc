@@ -110,6 +110,7 @@ void ClientCall::begin(const Start& meta, uint64_t cost) {
                    {}});
   }
   cost_ = cost;
+  if (is_deadline(timeout_us)) deadline_ = loop_.now() + std::chrono::microseconds(timeout_us);
   if (meta.compression() != legate::ipc::Compression::inherit)
     metadata_.add(GRPC_COMPRESSION_REQUEST_ALGORITHM_MD_KEY, name_of(meta.compression()));
   if (hedged) return begin_hedged(timeout_us);
@@ -121,7 +122,6 @@ void ClientCall::begin(const Start& meta, uint64_t cost) {
 
 void ClientCall::begin_hedged(uint64_t timeout_us) {
   core_.begin_whole();
-  if (is_deadline(timeout_us)) deadline_ = loop_.now() + std::chrono::microseconds(timeout_us);
   hedged_ = std::make_unique<HedgedCall>(
       loop_, *channel_,
       HedgedCall::Request{.method = method_,
@@ -180,7 +180,8 @@ ClientCall::~ClientCall() {
 
 const char* ClientCall::state() const {
   if (core_.status_known()) return "ending";
-  return core_.started() ? "open" : "starting";
+  if (core_.started()) return "open";
+  return turn_ ? "waiting" : "starting";
 }
 
 uint32_t ClientCall::attempts() const {
@@ -264,7 +265,8 @@ void ClientCall::on_session_lost() {
 
 void ClientCall::run() {
   if (hedged_ != nullptr) follow_hedges();
-  const OutgoingWork work = core_.take_work(session_ != nullptr && session_->may_receive(*this));
+  OutgoingWork work;
+  if (has_turn()) work = core_.take_work(session_ != nullptr && session_->may_receive(*this));
   if (work.cancel) hedged_ != nullptr ? hedged_->cancel() : remote_.cancel();
   if (work.unary) start_unary();
   if (work.sends()) start_sends(work);
@@ -272,6 +274,27 @@ void ClientCall::run() {
   const bool idle = hedged_ == nullptr || hedged_->idle();
   if (core_.finished() && idle) return owner_.on_call_finished(*this);  // destroys this
   if (session_ != nullptr && ready(UINT32_MAX) != Ready::nothing) session_->notify(*this);
+}
+
+/// Whether the call may begin, if it is about to.
+bool ClientCall::has_turn() {
+  if (core_.over() && !core_.started()) turn_.reset();
+  if (!core_.ready_to_start() || channel_->turns.most() == 0) return true;
+  if (!turn_) {
+    turn_.emplace(channel_->turns, session_id_, [this] { loop_.queue_pump(*this); });
+    if (!turn_->came() && deadline_ != Loop::Time::max()) {
+      turn_limit_.emplace(loop_, [this] {
+        refuse({StatusCode::deadline_exceeded,
+                "the deadline passed while the call waited for its turn: channels." + channel_->name() +
+                    ".max_in_flight lets " + std::to_string(channel_->turns.most()) + " be with the server",
+                legated::Origin::daemon,
+                {}});
+      });
+      turn_limit_->set(deadline_);
+    }
+  }
+  if (turn_->came()) turn_limit_.reset();
+  return turn_->came();
 }
 
 void ClientCall::add_initial_metadata(Batch& batch) {
@@ -310,6 +333,7 @@ void ClientCall::follow_hedges() {
   }
   const auto hedge = hedged_->take_answer(remote_);
   if (!hedge) return;
+  turn_.reset();
   if (*hedge) ++channel_->hedges_won;
   on_unary(true);
   core_.on_status(remote_status());
@@ -420,6 +444,7 @@ Status ClientCall::remote_status() {
 
 void ClientCall::on_status(bool) {
   core_.on_status(remote_status());
+  turn_.reset();
   run();  // may destroy this
 }
 

@@ -62,6 +62,7 @@ class ClientCall final : public SessionCall, private EndOfPass {
   void on_session_lost() override;
   void on_memory() override { loop_.queue_pump(*this); }
   void run() override;  // pump
+  bool has_turn();
 
   void begin(const legate::ipc::Start& meta, uint64_t cost);
   void begin_hedged(uint64_t timeout_us);
@@ -105,6 +106,8 @@ class ClientCall final : public SessionCall, private EndOfPass {
   std::optional<Attempts> tries_;       // when gRPC may make more than one
   std::unique_ptr<HedgedCall> hedged_;  // when legated may; `remote_` is then that of its answer
   Loop::Time deadline_ = Loop::Time::max();
+  std::optional<Turn> turn_;         // where the channel has turns: from when it could begin to gRPC's status
+  std::optional<Timer> turn_limit_;  // while it waits; gRPC does not know of the call then
 
   // To gRPC
   SendMetadata metadata_;

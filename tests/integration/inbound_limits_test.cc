@@ -200,7 +200,8 @@ TEST(MemoryBudget, StopsReadingFromClientsUntilTheWorkerReads) {
   for (auto& reader : readers) reader.join();
   EXPECT_EQ(received, 24 * 4);
   for (const auto& call : calls) {
-    EXPECT_EQ(call->wait().error_code(), grpc::StatusCode::ABORTED);
+    const auto status = call->wait();
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::ABORTED) << describe(status);
   }
   expect_all_quiet(daemon);
 }

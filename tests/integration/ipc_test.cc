@@ -194,6 +194,13 @@ TEST_F(Ipc, SilentConnectionsAreLimited) {
   ASSERT_NO_FATAL_FAILURE(silent.greet());
 }
 
+TEST_F(Ipc, AFleetMayComeAtOnce) {
+  const DaemonProcess fresh;
+  std::vector<std::unique_ptr<RawPeer>> fleet;
+  for (int i = 0; i < 120; ++i) fleet.push_back(std::make_unique<RawPeer>(fresh.socket()));
+  for (const auto& peer : fleet) ASSERT_NO_FATAL_FAILURE(peer->greet());
+}
+
 TEST_F(Ipc, OpenCallsAreLimited) {
   const DaemonProcess small({"ipc.max_calls=3"});
   const PeerServer server;

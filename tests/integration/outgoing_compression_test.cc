@@ -89,7 +89,7 @@ TEST_F(OutgoingCompression, AnswersAreDecompressed) {
   }
 }
 
-TEST_F(OutgoingCompression, StreamsCompressBothWays) {
+TEST_F(OutgoingCompression, EveryMessageOfAStreamIsCompressed) {
   const PeerServer peer;
   const TcpProxy between(peer.address());
   const ChannelId channel =

@@ -115,6 +115,107 @@ TEST_F(OutgoingFairness, ChannelsMaxCallsCountsWhatIsOpen) {
   second->cancel();
 }
 
+struct MaxInFlight : OutgoingFairness {
+  explicit MaxInFlight(const std::vector<std::string>& more = {}) {
+    std::vector<std::string> settings{"channels.shared.target=" + server.address(),
+                                      "channels.shared.max_in_flight=2"};
+    settings.insert(settings.end(), more.begin(), more.end());
+    daemon.emplace(settings);
+    greedy.emplace(*daemon, kTarget);
+  }
+  /// Takes the places that there are.
+  void hang() {
+    for (int i = 0; i < 2; ++i) {
+      hanging.push_back(greedy->connection->start_call(greedy->channel, "/a/b", {.shape = Shape::unary},
+                                                       "hang", true));
+    }
+    ASSERT_TRUE(eventually([&] { return server.count() == 2; }));
+  }
+  uint64_t waiting() {
+    return query(*greedy->connection, "channels")["channels"][0]["waiting"].get<uint64_t>();
+  }
+
+  static constexpr const char* kTarget = "legated:///shared";
+  const UnaryServer server{hang_or_echo};
+  std::vector<std::shared_ptr<Call>> hanging;
+  std::optional<Client> greedy;
+};
+
+TEST_F(MaxInFlight, GivesEachProcessItsTurn) {
+  hang();
+  for (int i = 0; i < 200; ++i) greedy->begin("greedy");
+  make_others(kTarget);
+  for (const auto& other : others) other->begin("other");
+  ASSERT_TRUE(eventually([&] { return waiting() == 200 + kOthers; })) << waiting();
+  EXPECT_EQ(2U, server.count());
+  hanging[0]->cancel();
+  EXPECT_TRUE(eventually([&] { return greedy->answered == 200; })) << greedy->answered;
+  // One of the greedy's, and one of each of the others.
+  const auto requests = server.requests();
+  EXPECT_EQ(kOthers, std::count_if(requests.begin() + 2, requests.begin() + 3 + kOthers,
+                                   [](const auto& request) { return request.message == "other"; }));
+  EXPECT_TRUE(eventually([&] {
+    return std::ranges::all_of(others, [](auto& other) { return other->answered == 1; });
+  }));
+  EXPECT_EQ(0U, waiting());
+  hanging[1]->cancel();
+}
+
+TEST_F(MaxInFlight, ACallThatWaitsEndsAtItsDeadline) {
+  hang();
+  const auto late = greedy->connection->unary(greedy->channel, "/a/b", "late", {.timeout = milliseconds(50)});
+  EXPECT_STATUS(Code::deadline_exceeded, late.status);
+  EXPECT_EQ("the deadline passed while the call waited for its turn: channels.shared.max_in_flight lets 2 be "
+            "with the server",
+            late.status.message);
+  EXPECT_EQ(0U, late.status.attempts);
+  EXPECT_EQ(2U, server.count());
+  for (const auto& call : hanging) call->cancel();
+}
+
+TEST_F(MaxInFlight, WhoDoesNotWaitAnyMoreIsSkipped) {
+  hang();
+  const auto begin = [](Client& client) {
+    return client.connection->start_call(client.channel, "/a/b", {.shape = Shape::unary}, "gone", true);
+  };
+  const auto cancelled = begin(*greedy);
+  Client lost(*daemon, kTarget);
+  const auto of_lost = begin(lost);
+  ASSERT_TRUE(eventually([&] { return waiting() == 2; }));
+  const auto calls = query(*lost.connection, "calls")["calls"];
+  EXPECT_EQ(2, std::ranges::count_if(calls, [](auto& call) { return call["state"] == "waiting"; })) << calls;
+  cancelled->cancel();
+  EXPECT_STATUS(Code::cancelled, cancelled->finish());
+  lost.connection.reset();
+  EXPECT_TRUE(eventually([&] { return waiting() == 0; }));
+  for (const auto& call : hanging) call->cancel();
+  EXPECT_TRUE(eventually([&] { return greedy->call().ok(); }));
+  EXPECT_EQ("ask", server.last().message);
+  EXPECT_EQ(3U, server.count());
+}
+
+TEST_F(MaxInFlight, CountsEveryShape) {
+  hang();
+  const auto stream = greedy->connection->start_call(greedy->channel, "/a/b", {.shape = Shape::bidi}, "ask", true);
+  EXPECT_TRUE(eventually([&] { return waiting() == 1; }));
+  hanging[0]->cancel();
+  EXPECT_STATUS(Code::ok, stream->finish());
+  hanging[1]->cancel();
+}
+
+struct MaxInFlightHedged : MaxInFlight {
+  MaxInFlightHedged() : MaxInFlight({"channels.shared.hedging_attempts=2", "channels.shared.hedging_delay=0s"}) {}
+};
+
+TEST_F(MaxInFlightHedged, AHedgedCallHasOneTurn) {
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_STATUS(Code::ok, greedy->connection
+                                ->unary(greedy->channel, "/a/b", "ask", {.idempotent = true})
+                                .status);
+  }
+  EXPECT_EQ(0U, waiting());
+}
+
 TEST_F(OutgoingFairness, MemoryBudgetIsTheGreedysOwn) {
   const UnaryServer server(hang_or_echo);
   daemon.emplace(std::vector<std::string>{"ipc.memory_budget=4MiB"});

@@ -94,6 +94,7 @@ TEST_F(OutgoingNamed, EveryFieldOfAChannelIsTold) {
                   {"state", "IDLE"},
                   {"users", 0},
                   {"calls", 0},
+                  {"waiting", 0},
                   {"started", 0},
                   {"ended", 0},
                   {"failed", 0},
