@@ -81,6 +81,8 @@ struct Config {
     // Bytes of keys and values of one metadata list. Fits the 128 KiB of a frame's meta with its
     // overhead.
     uint32_t max_metadata = 64 * 1024;
+    // Bytes of one gRPC stream under way that nobody has asked for yet: 10 MB/s over 100 ms.
+    uint32_t stream_window = 1024 * 1024;
   } limits;
 
   /// Calls that leave the daemon.

@@ -76,6 +76,10 @@ std::vector<Key> make_keys() {
       size({"limits", "max_metadata",
             "Keys and values of one metadata list. What fits a frame's meta with its overhead."},
            limits(&C::Limits::max_metadata), kKiB, 64 * kKiB),
+      size({"limits", "stream_window",
+            "Bytes of one gRPC stream sent to legated ahead of its reader. More for fast streams from afar, at "
+            "the cost of memory."},
+           limits(&C::Limits::stream_window), 64 * kKiB, kGiB),
 
       count({"outbound", "max_attempts",
              "Tries of one call, whatever its channel asks for. 1: no retries."},

@@ -34,6 +34,12 @@ class Arguments {
   void set_unless_zero(const char* key, uint32_t value) {
     if (value > 0) set(key, value);
   }
+  /// gRPC 1.51 resizes the windows of a connection's streams to what it has measured, and when it has
+  /// made them smaller it may end a stream that has kept to the larger one: PROTOCOL_ERROR.
+  void set_fixed_windows(uint32_t bytes) {
+    set(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+    set(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, bytes);
+  }
   void add(const grpc_arg& arg) { args_.push_back(arg); }
   grpc_channel_args get() { return {args_.size(), args_.data()}; }
 

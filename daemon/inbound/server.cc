@@ -44,6 +44,7 @@ Server::Server(Loop& loop, const Config& config, std::string name, ServerSetting
 
 void Server::create() {
   Arguments args;
+  args.set_fixed_windows(config_.limits.stream_window);
   // Messages are decompressed and measured by the call, which can name the limit. gRPC 1.51 measures
   // no earlier: it takes a message in whole first, bounded by the quota below.
   args.set(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, -1);

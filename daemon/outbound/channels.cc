@@ -87,6 +87,7 @@ grpc_channel* create(const ChannelSettings& settings, const Config& config,
   const auto or_limit = [](uint32_t own, uint32_t limit) { return own > 0 ? own : limit; };
   const std::string service_config = service_config_of(settings, config.outbound.max_attempts);
   Arguments args;
+  args.set_fixed_windows(config.limits.stream_window);
   args.set(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH,
            or_limit(settings.max_receive_message, config.limits.max_message));
   // What may be sent is checked by the daemon on the way in, so gRPC's own limit would only be a
