@@ -166,8 +166,8 @@ void Daemon::on_query(Session& session, const Frame& frame) {
 
 void Daemon::on_signal(int signal) {
   if (signal == SIGHUP) {
-    log::reopen();
-    log::info("reloaded", {{"what", "the log file; changes of the configuration need a restart"}});
+    if (log::reopen())
+      log::info("reloaded", {{"what", "the log file; changes of the configuration need a restart"}});
     return;
   }
   if (state_ == State::running) {

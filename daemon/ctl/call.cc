@@ -151,7 +151,7 @@ class Replies {
 
 void print_metadata(const char* title, const Metadata& metadata) {
   for (const auto& [key, value] : metadata) {
-    std::cerr << title << ' ' << key << ": " << (is_binary_key(key) ? to_base64(value) : value)
+    std::cerr << title << ' ' << key << ": " << (is_binary_key(key) ? to_base64(value) : printable(value))
               << '\n';
   }
 }
@@ -175,7 +175,7 @@ void print_verbose(const Status& status, const Metadata& headers) {
   print_metadata("header", headers);
   print_metadata("trailer", status.trailers);
   if (status.details) std::cerr << "details (base64): " << to_base64(*status.details) << '\n';
-  std::cerr << "status: " << describe(status) << ", after " << to_text(status.elapsed) << ", "
+  std::cerr << "status: " << printable(describe(status)) << ", after " << to_text(status.elapsed) << ", "
             << status.attempts << (status.attempts == 1 ? " attempt\n" : " attempts\n");
 }
 

@@ -13,7 +13,7 @@ using legate::client::Connection;
 using legate::client::Microseconds;
 using legate::client::Role;
 
-void complain(const std::string& text) { std::cerr << "legatectl: " << text << '\n'; }
+void complain(const std::string& text) { std::cerr << "legatectl: " << printable(text) << '\n'; }
 
 int run_query(const Target& target, const std::string& what) {
   const auto connection =

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "daemon/ctl/text.h"
+
 namespace legated::ctl {
 namespace {
 
@@ -16,7 +18,7 @@ bool is_rows(const Json& value) {
 }
 
 std::string cell(const Json& value) {
-  if (value.is_string()) return value.get<std::string>();
+  if (value.is_string()) return printable(value.get_ref<const std::string&>());
   if (value.is_null()) return "-";
   if (value.is_boolean()) return value.get<bool>() ? "yes" : "no";
   if (value.is_array()) {
@@ -36,8 +38,7 @@ size_t width(const std::string& text) {
 // For a table: one line, and not all of a very long value; -o json has it whole.
 std::string short_cell(const Json& value) {
   constexpr size_t kLongest = 60;
-  std::string text = cell(value);
-  std::ranges::replace(text, '\n', ' ');
+  const std::string text = cell(value);
   if (width(text) <= kLongest) return text;
   size_t end = kLongest - 1;
   while ((static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) --end;

@@ -28,6 +28,22 @@ uint8_t byte_at(std::string_view bytes, size_t i) {
 
 }  // namespace
 
+std::string printable(std::string_view text) {
+  std::string safe;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<uint8_t>(text[i]);
+    // In UTF-8 the further control characters, up to 0x9f, have the lead 0xc2.
+    const bool further = byte == 0xc2 && byte_at(text, i + 1) >= 0x80 && byte_at(text, i + 1) < 0xa0;
+    if (byte >= 0x20 && byte != 0x7f && !further) {
+      safe += text[i];
+      continue;
+    }
+    safe += "\\x" + to_hex(text.substr(i, further ? 2 : 1));
+    if (further) ++i;
+  }
+  return safe;
+}
+
 std::optional<microseconds> parse_duration(std::string_view text) {
   struct Unit {
     std::string_view name;

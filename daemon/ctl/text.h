@@ -10,6 +10,9 @@
 
 namespace legated::ctl {
 
+/// For a terminal: control characters, which may be a stranger's, as "\x1b".
+std::string printable(std::string_view text);
+
 /// "2s", "500ms", "1.5m", "100us", "1h".
 std::optional<std::chrono::microseconds> parse_duration(std::string_view text);
 /// "870 µs", "12.3 ms", "2.5 s".

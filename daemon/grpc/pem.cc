@@ -4,11 +4,10 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <memory>
-#include <sstream>
+#include <utility>
+
+#include "daemon/system/regular_file.h"
 
 namespace legated {
 namespace {
@@ -58,13 +57,9 @@ std::string check(const Pem& roots, const Pem& certificate, const Pem& key) {
 Pem load_pem(const char* field, const std::string& text, const char* key, const std::string& path) {
   if (path.empty()) return {.name = field, .text = text};
   Pem pem{.name = std::string(key) + " " + path, .text = {}};
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream content;
-  if (!file || !(content << file.rdbuf())) {
-    pem.problem = pem.name + " can't be read: " + std::strerror(errno);
-  } else {
-    pem.text = content.str();
-  }
+  FileText file = read_regular_file(path, kMaxPem);
+  if (!file.problem.empty()) pem.problem = pem.name + " " + file.problem;
+  pem.text = std::move(file.text);
   return pem;
 }
 

@@ -53,6 +53,7 @@ std::string_view bearer_token(const PolicyCall& call) {
   return token;
 }
 
+constexpr size_t kMaxToken = 4096;
 constexpr char kNoToken[] = "a bearer token is needed: metadata \"authorization: Bearer ...\"";
 
 /// Takes a file's new content; a mistaken one is told in the log, and the old one stays in force.
@@ -87,12 +88,15 @@ class RequireToken final : public Access {
   std::string take(const std::string& text) {
     std::unordered_set<std::string> tokens;
     std::string_view rest = text;
-    while (!rest.empty()) {
+    for (size_t number = 1; !rest.empty(); ++number) {
       const size_t end = std::min(rest.find('\n'), rest.size());
       std::string_view line = trim(rest.substr(0, end));
       rest.remove_prefix(std::min(end + 1, rest.size()));
       if (line.ends_with('\r')) line.remove_suffix(1);
-      if (!line.empty() && line.front() != '#') tokens.insert(digest(line));
+      if (line.empty() || line.front() == '#') continue;
+      if (line.size() > kMaxToken || !std::ranges::all_of(line, [](char c) { return c > ' ' && c < 0x7f; }))
+        return "line " + std::to_string(number) + " is no token: printable ASCII without spaces, at most 4096";
+      tokens.insert(digest(line));
     }
     if (tokens.empty()) return "has no token: write one a line";
     tokens_ = std::move(tokens);
@@ -117,8 +121,9 @@ class RequireToken final : public Access {
 
 class RequireJwt final : public Access {
  public:
-  RequireJwt(const std::string& path, JwtVerifier::Rules rules, std::string subject_key)
-      : file_(path), rules_(std::move(rules)), subject_key_(std::move(subject_key)) {}
+  RequireJwt(const std::string& path, JwtVerifier::Keys keys, JwtVerifier::Rules rules,
+             std::string subject_key)
+      : file_(path), keys_(keys), rules_(std::move(rules)), subject_key_(std::move(subject_key)) {}
 
   std::string first_read() {
     file_.refresh(Time{});
@@ -129,7 +134,7 @@ class RequireJwt final : public Access {
 
  private:
   std::string take(const std::string& text) {
-    auto made = JwtVerifier::make(text, rules_);
+    auto made = JwtVerifier::make(text, keys_, rules_);
     if (auto* problem = std::get_if<std::string>(&made)) return std::move(*problem);
     verifier_.emplace(std::get<JwtVerifier>(std::move(made)));
     return {};
@@ -153,6 +158,7 @@ class RequireJwt final : public Access {
   }
 
   WatchedFile file_;
+  const JwtVerifier::Keys keys_;
   const JwtVerifier::Rules rules_;
   const std::string subject_key_;
   std::optional<JwtVerifier> verifier_;
@@ -211,10 +217,15 @@ ParsedPolicy parse_require_token(std::string_view text) {
 ParsedPolicy parse_require_jwt(std::string_view text) {
   const std::string_view path = take_word(text);
   if (path.empty()) return {};
+  JwtVerifier::Keys keys = JwtVerifier::Keys::open;
   JwtVerifier::Rules rules;
   std::string subject_key;
   while (!text.empty()) {
     const std::string_view word = take_word(text);
+    if (word == "secret") {
+      keys = JwtVerifier::Keys::secret;
+      continue;
+    }
     const size_t equals = std::min(word.find('='), word.size());
     const std::string_view name = word.substr(0, equals);
     const std::string value(word.substr(std::min(equals + 1, word.size())));
@@ -230,7 +241,7 @@ ParsedPolicy parse_require_jwt(std::string_view text) {
       return {};
     }
   }
-  auto policy = std::make_unique<RequireJwt>(std::string(path), std::move(rules),
+  auto policy = std::make_unique<RequireJwt>(std::string(path), keys, std::move(rules),
                                              std::move(subject_key));
   if (std::string problem = policy->first_read(); !problem.empty()) return problem;
   return policy;
@@ -251,7 +262,7 @@ ParsedPolicy parse_require_identity(std::string_view text) {
 
 constexpr PolicyKind kOfFiles[] = {
     {"require-token", "require-token FILE", parse_require_token},
-    {"require-jwt", "require-jwt FILE [issuer=TEXT] [audience=TEXT] [subject=KEY]",
+    {"require-jwt", "require-jwt FILE [secret] [issuer=TEXT] [audience=TEXT] [subject=KEY]",
      parse_require_jwt},
 };
 constexpr PolicyKind kOfTls[] = {

@@ -35,6 +35,14 @@ Status refused(StatusCode code, std::string why) {
   return {code, std::move(why), Origin::daemon, {}};
 }
 
+/// Its name, or any of its addresses.
+bool is_called(const Server& server, std::string_view text) {
+  if (text.starts_with(kNamed)) text.remove_prefix(kNamed.size());
+  if (text == server.address() || (!text.empty() && text == server.name())) return true;
+  const auto& addresses = server.port().addresses();
+  return std::find(addresses.begin(), addresses.end(), text) != addresses.end();
+}
+
 }  // namespace
 
 void Inbound::on_request(Session& session, const Frame& frame) {
@@ -98,6 +106,11 @@ Inbound::Found Inbound::named(const Listen& request) const {
     } else {
       return server.get();
     }
+  }
+  if (config_.servers.contains(name)) {
+    return refused(StatusCode::unavailable, "the server \"" + name +
+                                                "\" was drained and has closed; it comes back when legated "
+                                                "is started again");
   }
   return refused(StatusCode::not_found, "the daemon's configuration has no server \"" + name +
                                             "\"; it has " + (names.empty() ? "none" : names));
@@ -326,22 +339,22 @@ size_t Inbound::calls_of(SessionId session) const {
   return calls;
 }
 
-bool Inbound::drain_server(std::string_view address) {
+bool Inbound::drain_server(std::string_view called) {
   bool found = false;
   for (const auto& server : servers_) {
-    if (server->address() != address) continue;
+    if (!is_called(*server, called)) continue;
     found = true;
-    log::info("drain_server", {{"address", address}});
+    log::info("drain_server", {{"address", server->address()}});
     server->watch(on_change_);
     server->drain(/*tell_workers=*/true);
   }
   return found;
 }
 
-std::optional<size_t> Inbound::calls_of_draining(std::string_view address) const {
+std::optional<size_t> Inbound::calls_of_draining(std::string_view called) const {
   std::optional<size_t> calls;
   for (const auto& server : servers_) {
-    if (server->address() == address && server->draining())
+    if (is_called(*server, called) && server->draining())
       calls = calls.value_or(0) + server->calls();
   }
   return calls;

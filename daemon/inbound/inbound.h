@@ -35,10 +35,10 @@ class Inbound {
   void drain_worker(SessionId session);
   /// Calls that the session has been given, and that have not ended toward their clients.
   size_t calls_of(SessionId session) const;
-  /// Drains the server with this address. False: there is none.
-  [[nodiscard]] bool drain_server(std::string_view address);
-  /// Calls that the draining server with this address still has; nothing once it has closed.
-  std::optional<size_t> calls_of_draining(std::string_view address) const;
+  /// Drains the server of this name, or with this address. False: there is none.
+  [[nodiscard]] bool drain_server(std::string_view called);
+  /// Calls that it still has; nothing once it has closed.
+  std::optional<size_t> calls_of_draining(std::string_view called) const;
   /// Ends the dispatch with this id of the session. False: there is none.
   [[nodiscard]] bool end_call(SessionId session, CallId id, const Status& status);
 

@@ -61,18 +61,24 @@ std::string digest(std::string_view text) {
   return bytes;
 }
 
-std::variant<JwtVerifier, std::string> JwtVerifier::make(const std::string& keys, Rules rules) {
+std::variant<JwtVerifier, std::string> JwtVerifier::make(const std::string& text, Keys keys,
+                                                         Rules rules) {
   std::vector<Key> list;
-  if (keys.find(kBegin) == keys.npos) {
-    std::string secret = keys.substr(0, keys.find_last_not_of("\r\n") + 1);
-    if (secret.size() < kMinSecret)
-      return "has neither a public key in PEM nor a secret of 32 bytes or more";
+  if (keys == Keys::secret) {
+    std::string secret = text.substr(0, text.find_last_not_of("\r\n") + 1);
+    if (secret.size() < kMinSecret) return "has no secret key of 32 bytes or more";
+    if (secret.find(kBegin) != secret.npos)
+      return "is a key in PEM, which is no secret: leave out \"secret\"";
     list.push_back({Family::hmac, std::move(secret)});
     return JwtVerifier(std::move(list), std::move(rules));
   }
-  for (size_t begin = keys.find(kBegin); begin != keys.npos;) {
-    const size_t next = keys.find(kBegin, begin + 1);
-    const std::string block = keys.substr(begin, next - begin);
+  if (text.find(kBegin) == text.npos) {
+    return "has no public key in PEM (BEGIN PUBLIC KEY); if it is the secret of HS256, add \"secret\" "
+           "behind its name";
+  }
+  for (size_t begin = text.find(kBegin); begin != text.npos;) {
+    const size_t next = text.find(kBegin, begin + 1);
+    const std::string block = text.substr(begin, next - begin);
     begin = next;
     const std::unique_ptr<BIO, decltype(&BIO_free)> bio(
         BIO_new_mem_buf(block.data(), static_cast<int>(block.size())), BIO_free);
@@ -93,6 +99,9 @@ JwtVerifier::Known JwtVerifier::examine(const std::string& token) const {
   if (unverified == nullptr) return bad("the bearer token is no JWT");
   // The token says which algorithm it uses, so whoever made it could have a public key taken for a
   // secret: only algorithms of the key's own kind are tried.
+  const std::unique_ptr<char, decltype(&std::free)> critical(
+      jwt_get_headers_json(unverified.get(), "crit"), std::free);
+  if (critical != nullptr) return bad("the bearer token has critical headers, of which none is known");
   const char* const named = jwt_get_header(unverified.get(), "alg");
   const jwt_alg_t algorithm = named == nullptr ? JWT_ALG_NONE : jwt_str_alg(named);
   Family family{};

@@ -18,9 +18,12 @@ class JwtVerifier {
     std::string audience;
   };
 
-  /// `keys` is either public keys in PEM, RSA and EC, of which one must fit; or the secret of HS256
-  /// and its like, at least 32 bytes. Otherwise what is wrong with them, which quotes nothing.
-  static std::variant<JwtVerifier, std::string> make(const std::string& keys, Rules rules);
+  enum class Keys : uint8_t { open, secret };
+
+  /// `text` is public keys in PEM, RSA and EC, of which one must fit; or the secret of HS256 and its
+  /// like, at least 32 bytes. Never guessed: a public key that were taken for a secret would let
+  /// anybody in. Otherwise what is wrong with them, which quotes nothing.
+  static std::variant<JwtVerifier, std::string> make(const std::string& text, Keys keys, Rules rules);
 
   /// Seconds since 1970.
   using Seconds = int64_t;

@@ -92,6 +92,7 @@ void Leases::drain(SessionId session) {
   for (const LeaseId id : of(session)) {
     if (!leases_.contains(id) || dispatcher_.leases().at(id).draining) continue;
     dispatcher_.drain_lease(id, loop_.now());
+    services_.set_active(id, false);
     retire(id, RetireReason::drain, "the operator drains this worker");
   }
   changed_();
@@ -167,6 +168,7 @@ void Leases::on_answered(DispatchId call, LeaseId id) {
   if (!suspects_.on_answered(call)) return;
   const Lease& lease = leases_.at(id);
   dispatcher_.set_suspect(id, false, loop_.now());
+  services_.set_active(id, dispatcher_.leases().at(id).active());
   log::info("lease_recovered",
             {{"session", raw(lease.session->id())}, {"peer", lease.session->peer().name}});
   changed_();
@@ -180,6 +182,7 @@ void Leases::on_suspect_time() {
     if (found == leases_.end()) continue;
     const Session& session = *found->second.session;
     dispatcher_.set_suspect(id, true, loop_.now());
+    services_.set_active(id, false);
     log::warn("lease_suspect",
               {{"session", raw(session.id())}, {"peer", session.peer().name}, {"reason", why}});
     retire(id, RetireReason::suspect, why + "; no more calls until it is");

@@ -16,6 +16,8 @@ constexpr int kRequestsAhead = 64;
 // Of the daemon's own services: far above one watch of each client's, low enough that they cost
 // little.
 constexpr size_t kMaxLocalCalls = 10'000;
+// From a connection to the first frames of HTTP/2: gRPC's own two minutes let strangers hold every place.
+constexpr std::chrono::seconds kHandshakeTimeout{20};
 
 }  // namespace
 
@@ -53,6 +55,7 @@ void Server::create() {
   // gRPC counts 32 more per element; the daemon's own, exact limit is applied then.
   args.set(GRPC_ARG_MAX_METADATA_SIZE, int64_t{2} * config_.limits.max_metadata);
   args.set(GRPC_ARG_MAX_CONCURRENT_STREAMS, limits_.max_concurrent_streams);
+  args.set(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, std::chrono::milliseconds(kHandshakeTimeout).count());
   args.set_unless_zero(GRPC_ARG_KEEPALIVE_TIME_MS, settings_.keepalive_time);
   args.set_unless_zero(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, settings_.keepalive_timeout);
   args.set_unless_zero(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,

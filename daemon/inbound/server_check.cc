@@ -1,5 +1,7 @@
 #include "daemon/inbound/server_check.h"
 
+#include <algorithm>
+
 #include "daemon/core/metadata.h"
 #include "daemon/inbound/access_policies.h"
 #include "daemon/inbound/listening.h"
@@ -93,6 +95,8 @@ std::string problem_with(const ServerSettings& settings, const Config& config,
     return "there must be 1 to 16 addresses";
   for (const std::string& address : settings.addresses) {
     if (std::string problem = refuse_address(address); !problem.empty()) return problem;
+    if (std::ranges::count(settings.addresses, address) > 1 && !address.ends_with(":0"))
+      return "the address " + address + " stands there twice";
   }
   if (settings.compression > Compression::gzip)
     return "compression must be identity, deflate or gzip";
@@ -104,6 +108,11 @@ std::string problem_with(const ServerSettings& settings, const Config& config,
   if (settings.policies.size() > kMaxPolicies) return "there may be at most 32 policies";
   const auto policies = Policies::parse(settings.policies, kinds);
   if (const auto* problem = std::get_if<std::string>(&policies)) return *problem;
+  const bool identified = settings.tls && settings.tls_client_auth != ClientAuth::none;
+  for (const std::string& line : settings.policies) {
+    if (!identified && line.find("require-identity ") != line.npos)
+      return "\"" + line + "\" lets nobody in without tls and tls_client_auth";
+  }
   return problem_with_tls(settings);
 }
 

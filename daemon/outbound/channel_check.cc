@@ -1,6 +1,7 @@
 #include "daemon/outbound/channel_check.h"
 
 #include <algorithm>
+#include <charconv>
 #include <nlohmann/json.hpp>
 
 #include "daemon/core/method_pattern.h"
@@ -31,12 +32,36 @@ std::string problem_with_limit(const char* name, uint32_t value, uint32_t most,
          of_daemon + ", " + std::to_string(most) + " bytes";
 }
 
+/// What gRPC would take for a name to look up, or dial at another port.
+std::string problem_with_target(const std::string& target) {
+  for (const std::string_view scheme : {"legated:", "http:", "https:", "grpc:", "grpcs:"}) {
+    if (!target.starts_with(scheme)) continue;
+    return "the target " + target.substr(0, 100) + " has no scheme of gRPC's; write \"host:port\", or " +
+           "\"legated:///NAME\" in a program for a channel of the configuration";
+  }
+  if (target.starts_with("unix")) return {};
+  std::string_view host = target;
+  host.remove_prefix(host.rfind('/') + 1);  // npos + 1 is 0
+  for (const std::string_view scheme : {"dns:", "ipv4:", "ipv6:"})
+    if (host.starts_with(scheme)) host.remove_prefix(scheme.size());
+  const size_t colon = host.rfind(':');
+  if (colon == host.npos || colon == 0) return {};
+  if (host.find(':') != colon && host[colon - 1] != ']') return {};  // an IPv6 address
+  const std::string_view port = host.substr(colon + 1);
+  uint64_t number = 0;
+  const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), number);
+  if (error == std::errc() && end == port.data() + port.size() && number > 65'535)
+    return "the target's port, " + std::string(port.substr(0, 20)) + ", is above 65535";
+  return {};
+}
+
 std::string problem_with_texts(const ChannelSettings& settings) {
   if (settings.target.empty() || settings.target.size() > kMaxTarget ||
       !printable(settings.target)) {
     return "the channel's target must be 1 to 2048 printable ASCII characters without spaces, such "
            "as \"host:port\"";
   }
+  if (auto problem = problem_with_target(settings.target); !problem.empty()) return problem;
   const std::pair<const char*, const std::string&> names[] = {
       {"authority", settings.authority}, {"tls server_name", settings.tls_server_name}};
   for (const auto& [name, text] : names) {

@@ -202,10 +202,23 @@ class StateWatch final : public Completion {
   const std::function<void(Channel&)> on_change_;
 };
 
+std::vector<Channel::Backend> backends_of(int64_t channelz_id) {
+  std::vector<Channel::Backend> backends;
+  const Json channel = channelz(grpc_channelz_get_channel(channelz_id));
+  for (const Json& ref : channel.value("channel", Json::object()).value("subchannelRef", Json::array())) {
+    const Json answer =
+        channelz(grpc_channelz_get_subchannel(std::stoll(ref.value("subchannelId", "0"))));
+    const Json data = answer.value("subchannel", Json::object()).value("data", Json::object());
+    backends.push_back({.address = data.value("target", ""),
+                        .state = data.value("state", Json::object()).value("state", "")});
+  }
+  return backends;
+}
+
 }  // namespace
 
 Channel::Channel(std::string name, ChannelSettings settings, const Config& config,
-                 grpc_channel* channel, std::unique_ptr<TokenSource> token)
+                 grpc_channel* channel, std::unique_ptr<TokenSource> token, ClosedChannels& closed)
     : policies(std::get<Policies>(Policies::parse(settings.policies))),
       throttle(settings.retry_throttle_tokens, settings.retry_throttle_ratio),
       turns(settings.max_in_flight),
@@ -214,6 +227,7 @@ Channel::Channel(std::string name, ChannelSettings settings, const Config& confi
       config_(config),
       token_(std::move(token)),
       channel_(channel),
+      closed_(closed),
       channelz_id_(newest_channel()),
       retries_calls_(service_config_of(settings_, config.outbound.max_attempts)
                          .find("retryPolicy") != std::string::npos &&
@@ -222,7 +236,7 @@ Channel::Channel(std::string name, ChannelSettings settings, const Config& confi
                .delay = settings_.hedging_delay,
                .codes = settings_.hedging_codes} {}
 
-Channel::~Channel() { grpc_channel_destroy(channel_); }
+Channel::~Channel() { closed_.add(channel_, channelz_id_); }
 
 void Channel::watch(Loop& loop, const std::function<void(Channel&)>& on_change) {
   if (std::exchange(watched_, true)) return;
@@ -253,20 +267,31 @@ bool Channel::hedges_call(std::string_view method, bool idempotent) const {
          });
 }
 
-std::vector<Channel::Backend> Channel::backends() const {
-  std::vector<Backend> backends;
-  const Json channel = channelz(grpc_channelz_get_channel(channelz_id_));
-  for (const Json& ref : channel.value("channel", Json::object()).value("subchannelRef", Json::array())) {
-    const Json answer =
-        channelz(grpc_channelz_get_subchannel(std::stoll(ref.value("subchannelId", "0"))));
-    const Json data = answer.value("subchannel", Json::object()).value("data", Json::object());
-    backends.push_back({.address = data.value("target", ""),
-                        .state = data.value("state", Json::object()).value("state", "")});
-  }
-  return backends;
+std::vector<Channel::Backend> Channel::backends() const { return backends_of(channelz_id_); }
+
+void ClosedChannels::add(grpc_channel* channel, int64_t channelz_id) {
+  channels_.push_back({channel, channelz_id});
+  sweep();
 }
 
-Channels::Channels(Loop& loop, const Config& config) : loop_(loop), config_(config) {
+void ClosedChannels::sweep() {
+  constexpr std::chrono::milliseconds kEvery{100};
+  std::erase_if(channels_, [](const Closed& closed) {
+    const auto backends = backends_of(closed.channelz_id);
+    if (std::ranges::any_of(backends, [](auto& backend) { return backend.state == "CONNECTING"; }))
+      return false;
+    grpc_channel_destroy(closed.channel);
+    return true;
+  });
+  if (!channels_.empty()) timer_.set(loop_.now() + kEvery);
+}
+
+void ClosedChannels::destroy() {
+  for (const Closed& closed : channels_) grpc_channel_destroy(closed.channel);
+  channels_.clear();
+}
+
+Channels::Channels(Loop& loop, const Config& config) : loop_(loop), config_(config), closed_(loop) {
   for (const auto& [name, settings] : config.channels) {
     const Opened made = make(name, settings);
     if (const Status* status = std::get_if<Status>(&made))
@@ -275,7 +300,7 @@ Channels::Channels(Loop& loop, const Config& config) : loop_(loop), config_(conf
   }
 }
 
-Channels::Opened Channels::make(const std::string& name, const ChannelSettings& settings) const {
+Channels::Opened Channels::make(const std::string& name, const ChannelSettings& settings) {
   if (std::string problem = problem_with(settings, config_); !problem.empty())
     return Status{StatusCode::invalid_argument, std::move(problem), Origin::daemon, {}};
   auto token = has_token(settings) ? std::make_unique<TokenSource>(loop_, name, settings) : nullptr;
@@ -286,7 +311,8 @@ Channels::Opened Channels::make(const std::string& name, const ChannelSettings& 
     return Status{StatusCode::invalid_argument, "gRPC refuses the channel: " + reason,
                   Origin::daemon, {}};
   }
-  return std::make_shared<Channel>(name, settings, config_, channel, std::move(token));
+  return std::make_shared<Channel>(name, settings, config_, channel, std::move(token),
+                                   closed_);
 }
 
 Channels::Opened Channels::open(const ChannelSettings& settings) {

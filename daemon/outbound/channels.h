@@ -22,12 +22,38 @@
 
 namespace legated {
 
+/// gRPC channels that nobody holds any more. gRPC 1.51 leaks the socket of a connection that comes about after
+/// its channel was destroyed, so each is kept until none of its connections is in the making.
+class ClosedChannels {
+ public:
+  explicit ClosedChannels(Loop& loop) : timer_(loop, [this] { sweep(); }), loop_(loop) {}
+  ~ClosedChannels() { destroy(); }
+  ClosedChannels(const ClosedChannels&) = delete;
+  ClosedChannels& operator=(const ClosedChannels&) = delete;
+
+  void add(grpc_channel* channel, int64_t channelz_id);
+  /// All of them, at once.
+  void destroy();
+
+ private:
+  struct Closed {
+    grpc_channel* channel;
+    int64_t channelz_id;
+  };
+
+  void sweep();
+
+  std::vector<Closed> channels_;
+  Timer timer_;
+  Loop& loop_;
+};
+
 /// One gRPC channel. Closed when its last holder lets go; calls under way hold it.
 class Channel : public std::enable_shared_from_this<Channel> {
  public:
   /// Takes the gRPC channel. `token`: null when its calls have none.
   Channel(std::string name, ChannelSettings settings, const Config& config, grpc_channel* channel,
-          std::unique_ptr<TokenSource> token);
+          std::unique_ptr<TokenSource> token, ClosedChannels& closed);
   ~Channel();
   Channel(const Channel&) = delete;
   Channel& operator=(const Channel&) = delete;
@@ -86,6 +112,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
   const Config& config_;
   const std::unique_ptr<TokenSource> token_;
   grpc_channel* const channel_;
+  ClosedChannels& closed_;
   const int64_t channelz_id_;
   const bool retries_calls_;
   const HedgingRules hedging_;
@@ -106,7 +133,10 @@ class Channels {
   Opened named(const std::string& name) const;
 
   /// Lets go of the configuration's channels.
-  void close() { named_.clear(); }
+  void close() {
+    named_.clear();
+    closed_.destroy();
+  }
 
   template <class Visit>
   void each(Visit visit) const {
@@ -117,10 +147,11 @@ class Channels {
   }
 
  private:
-  Opened make(const std::string& name, const ChannelSettings& settings) const;
+  Opened make(const std::string& name, const ChannelSettings& settings);
 
   Loop& loop_;
   const Config& config_;
+  ClosedChannels closed_;
   std::map<std::string, std::shared_ptr<Channel>> named_;
   std::map<ChannelSettings, std::weak_ptr<Channel>> shared_;
 };

@@ -1,10 +1,7 @@
 #include "daemon/outbound/token_source.h"
 
-#include <fcntl.h>
 #include <grpc/support/alloc.h>
 #include <grpc/support/string_util.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -14,6 +11,7 @@
 #include <vector>
 
 #include "daemon/grpc/metadata.h"
+#include "daemon/system/regular_file.h"
 #include "daemon/telemetry/log.h"
 
 namespace legated {
@@ -193,19 +191,9 @@ void TokenSource::fetch() {
 void TokenSource::read_file() {
   const std::string& path = settings_.token_file;
   const std::string name = "token_file " + path;
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) return on_failure(name + " can't be read: " + std::strerror(errno));
-  struct stat about {};
-  std::string text(kMaxOutput + 1, '\0');
-  ssize_t got = -1;
-  const bool regular = fstat(fd, &about) == 0 && S_ISREG(about.st_mode);
-  if (regular) got = read(fd, text.data(), text.size());
-  const int error = errno;
-  close(fd);
-  if (!regular) return on_failure(name + " is no regular file");
-  if (got < 0) return on_failure(name + " can't be read: " + std::strerror(error));
-  text.resize(static_cast<size_t>(got));
-  on_text(text, /*json=*/false);
+  const FileText file = read_regular_file(path, kMaxOutput);
+  if (!file.problem.empty()) return on_failure(name + " " + file.problem);
+  on_text(file.text, /*json=*/false);
 }
 
 void TokenSource::run_command() {

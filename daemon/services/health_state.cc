@@ -32,7 +32,7 @@ void HealthState::link(LeaseId id, Lease& lease, const std::string& service) {
 }
 
 void HealthState::add_lease(LeaseId id, SessionId session, const Served& served) {
-  Lease& lease = leases_[id] = {session, served.any, {}};
+  Lease& lease = leases_[id] = {session, served.any, {}, true};
   for (const std::string& service : served.services) link(id, lease, service);
   if (const auto words = words_.find(session); served.any && words != words_.end()) {
     for (const auto& [service, serving] : words->second) {
@@ -46,6 +46,11 @@ void HealthState::add_services(LeaseId id, const std::set<std::string>& services
   const auto lease = leases_.find(id);
   if (lease == leases_.end() || !lease->second.any) return;
   for (const std::string& service : services) link(id, lease->second, service);
+  tell();
+}
+
+void HealthState::set_active(LeaseId id, bool active) {
+  leases_.at(id).active = active;
   tell();
 }
 
@@ -95,8 +100,9 @@ std::optional<HealthState::Time> HealthState::departed_since() const {
   return oldest;
 }
 
-bool HealthState::willing(SessionId session, std::string_view service) const {
-  const auto words = words_.find(session);
+bool HealthState::stands_for(const Lease& lease, std::string_view service) const {
+  if (!lease.active) return false;
+  const auto words = words_.find(lease.session);
   if (words == words_.end()) return true;
   for (const std::string_view about : {std::string_view{}, service}) {
     const auto word = words->second.find(about);
@@ -109,13 +115,13 @@ ServingStatus HealthState::status(std::string_view service) const {
   bool up = false;
   if (service.empty()) {
     up = std::any_of(leases_.begin(), leases_.end(),
-                     [&](const auto& lease) { return willing(lease.second.session, {}); });
+                     [&](const auto& lease) { return stands_for(lease.second, {}); });
   } else {
     const auto known = services_.find(service);
     if (known == services_.end()) return ServingStatus::service_unknown;
     const auto& leases = known->second.leases;
     up = std::any_of(leases.begin(), leases.end(),
-                     [&](LeaseId id) { return willing(leases_.at(id).session, service); });
+                     [&](LeaseId id) { return stands_for(leases_.at(id), service); });
   }
   return up && serving_ ? ServingStatus::serving : ServingStatus::not_serving;
 }

@@ -55,6 +55,8 @@ class HealthState {
   void add_lease(LeaseId id, SessionId session, const Served& served);
   /// Services that a lease of "*" is known to serve, besides those its peer has named.
   void add_services(LeaseId id, const std::set<std::string>& services);
+  /// Whether it gets calls: one that is drained or suspect does not.
+  void set_active(LeaseId id, bool active);
   void remove_lease(LeaseId id, Time now);
 
   /// What a peer says of a service, or with "" of all it serves. False: it has spoken of too many.
@@ -82,6 +84,7 @@ class HealthState {
     SessionId session;
     bool any;
     std::set<std::string> services;
+    bool active = true;
   };
   struct Service {
     std::set<LeaseId> leases;
@@ -93,7 +96,7 @@ class HealthState {
   };
   using Words = std::map<std::string, bool, std::less<>>;
 
-  bool willing(SessionId session, std::string_view service) const;
+  bool stands_for(const Lease& lease, std::string_view service) const;
   void link(LeaseId id, Lease& lease, const std::string& service);
   void tell();
 

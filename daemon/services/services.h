@@ -32,6 +32,8 @@ class Services final : private Reflected {
   /// The server answers calls, and does not drain.
   void set_serving(bool serving) { health_.set_serving(serving); }
   void add_lease(LeaseId id, SessionId session, const std::vector<std::string>& patterns);
+  /// Whether it gets calls: one that is drained or suspect does not.
+  void set_active(LeaseId id, bool active) { health_.set_active(id, active); }
   void remove_lease(LeaseId id);
   /// Its leases have been removed before.
   void remove_session(SessionId session) { health_.remove_session(session); }

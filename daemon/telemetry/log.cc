@@ -1,6 +1,7 @@
 #include "daemon/telemetry/log.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <grpc/support/log.h>
 #include <spdlog/logger.h>
 #include <spdlog/pattern_formatter.h>
@@ -11,11 +12,13 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <climits>
 #include <cstdio>
 #include <cstring>
 #include <memory>
 #include <mutex>
 #include <system_error>
+#include <utility>
 
 #include "daemon/config/load.h"
 
@@ -26,16 +29,18 @@ constexpr uint32_t kGrpcEventsPerSecond = 20;
 constexpr std::array<std::string_view, 6> kLevelNames = {"trace", "debug", "info",
                                                          "warn",  "error", "off"};
 
+// Never waits for a reader, should it be a pipe.
 int open_file(const std::string& path) {
-  return ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+  return ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0640);
 }
 
-// Writes each line with one write(2), so lines of several processes do not mix. The mutex is held
-// over that write: a formatter keeps state. A line that can't be written is lost; there is nowhere
-// to say so.
+// Writes each line of PIPE_BUF bytes or less with one write(2), so lines of several processes do not mix. The mutex is held
+// over that write: a formatter keeps state. A line that can't be written is lost, and so is one for
+// which a pipe has no room: the daemon does not wait for whoever reads its log. How many is said when
+// there is room again.
 class LineSink final : public spdlog::sinks::base_sink<std::mutex> {
  public:
-  explicit LineSink(int fd) : fd_(fd) {}
+  LineSink(int fd, LogFormat format) : fd_(fd), format_(format) {}
   ~LineSink() override { close_fd(); }
   LineSink(const LineSink&) = delete;
   LineSink& operator=(const LineSink&) = delete;
@@ -48,26 +53,48 @@ class LineSink final : public spdlog::sinks::base_sink<std::mutex> {
 
  protected:
   void sink_it_(const spdlog::details::log_msg& message) override {
+    if (!has_room()) {
+      ++lost_;
+      return;
+    }
+    if (const uint64_t lost = std::exchange(lost_, 0); lost > 0) {
+      const std::string text =
+          format_event(format_, LogLevel::warn, "log_lines_lost", {{"count", lost}});
+      write({message.time, message.source, message.logger_name, message.level, text});
+    }
+    write(message);
+  }
+  void flush_() override {}
+
+ private:
+  // A pipe that says so takes PIPE_BUF bytes without waiting.
+  bool has_room() const {
+    pollfd ready{.fd = fd_, .events = POLLOUT, .revents = 0};
+    return ::poll(&ready, 1, 0) > 0;
+  }
+
+  void write(const spdlog::details::log_msg& message) {
     spdlog::memory_buf_t line;
     formatter_->format(message, line);
     const char* rest = line.data();
     size_t left = line.size();
     while (left > 0) {
-      const ssize_t written = ::write(fd_, rest, left);
+      const ssize_t written = ::write(fd_, rest, std::min<size_t>(left, PIPE_BUF));
       if (written < 0 && errno == EINTR) continue;
       if (written <= 0) return;
       rest += written;
       left -= static_cast<size_t>(written);
+      if (left > 0 && !has_room()) return;
     }
   }
-  void flush_() override {}
 
- private:
   void close_fd() const {
     if (fd_ != STDERR_FILENO) ::close(fd_);
   }
 
   int fd_;
+  const LogFormat format_;
+  uint64_t lost_ = 0;
 };
 
 // The process's log. Replaced only by setup(), before there are threads.
@@ -82,7 +109,7 @@ struct Log {
       : format(line_format),
         level(lowest),
         file(std::move(path)),
-        sink(std::make_shared<LineSink>(fd)) {
+        sink(std::make_shared<LineSink>(fd, line_format)) {
     const char* pattern = format == LogFormat::json ? R"({"time":"%Y-%m-%dT%H:%M:%S.%fZ",%v})"
                                                     : "%Y-%m-%dT%H:%M:%S.%fZ %v";
     sink->set_formatter(
@@ -252,16 +279,18 @@ void setup(const Config::Log& config) {
   the_log() = std::make_unique<Log>(config.format, config.level, config.file, fd);
 }
 
-void reopen() {
+bool reopen() {
   const Log& log = *the_log();
-  if (log.file.empty()) return;
+  if (log.file.empty()) return true;
   const int fd = open_file(log.file);
   if (fd < 0) {
     const std::string reason = std::generic_category().message(errno);
-    return error("log_reopen_failed", {{"file", log.file}, {"reason", reason}});
+    error("log_reopen_failed", {{"file", log.file}, {"reason", reason}});
+    return false;
   }
   log.sink->replace(fd);
   info("log_reopened", {{"file", log.file}});
+  return true;
 }
 
 void install_grpc_log() {

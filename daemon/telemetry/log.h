@@ -67,9 +67,9 @@ class Limited {
 /// by main before there are threads. Throws ConfigError when the file can't be opened.
 void setup(const Config::Log& config);
 
-/// Opens the log file again, after it was moved away. When that fails, the old one stays in use,
+/// Opens the log file again, after it was moved away. False: that failed; the old one stays in use,
 /// and gets an event.
-void reopen();
+bool reopen();
 
 /// Routes gRPC's own log into ours: its errors as warnings, all else at debug. Before the first use
 /// of gRPC.

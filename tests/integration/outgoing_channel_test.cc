@@ -1,5 +1,7 @@
 // Channels: opening, sharing, closing, and the names of methods.
 
+#include <filesystem>
+
 #include "tests/integration/outgoing.h"
 #include "tests/integration/raw_peer.h"
 
@@ -45,14 +47,40 @@ TEST_F(OutgoingChannel, UnknownChannelIsFailedPrecondition) {
 }
 
 TEST_F(OutgoingChannel, BadTargetsAreRefusedAndTheirCallsToo) {
-  for (const std::string& target : {std::string(), std::string("a b"), std::string("a\nb"),
-                                    std::string("a\0b", 3), std::string("\xff")}) {
+  for (const std::string& target :
+       {std::string(), std::string("a b"), std::string("a\nb"), std::string("a\0b", 3), std::string("\xff"),
+        std::string("localhost:65536"), std::string("dns:///a:99999"), std::string("ipv4:127.0.0.1:123456"),
+        std::string("[::1]:70000"), std::string("http://a/b"), std::string("legated://a")}) {
     SCOPED_TRACE(testing::PrintToString(target));
     const ChannelId bad = connection->open_channel(target);
     EXPECT_STATUS(Code::invalid_argument, connection->wait(bad).status);
     EXPECT_STATUS(Code::failed_precondition, connection->unary(bad, kUnary, "").status);
   }
   expect_channel_works(channel);
+}
+
+TEST_F(OutgoingChannel, ATargetIsNotTakenForAPort) {
+  for (const std::string& target : {std::string("dns:///a:65535"), std::string("ipv6:[::7000]:1"),
+                                    std::string("unix:/a:99999")}) {
+    EXPECT_STATUS(Code::ok, connection->wait(connection->open_channel(target)).status) << target;
+  }
+}
+
+TEST_F(OutgoingChannel, ClosedWhileItConnectsLeavesNoDescriptorBehind) {
+  expect_channel_works(channel);
+  const auto descriptors = [&] {
+    const auto folder = "/proc/" + std::to_string(daemon.process().pid()) + "/fd";
+    return std::distance(std::filesystem::directory_iterator(folder), {});
+  };
+  const auto before = descriptors();
+  for (int i = 0; i < 100; ++i) {
+    const auto passing = daemon.dial();
+    legate::client::ChannelOptions options;
+    options.user_agent = "passing-" + std::to_string(i);  // a channel of its own
+    const ChannelId own = passing->open_channel(server.address(), options);
+    passing->start_call(own, kUnary, {.shape = Shape::unary}, saying("hello"), true)->cancel();
+  }
+  EXPECT_TRUE(eventually([&] { return descriptors() <= before; })) << descriptors() << " of " << before;
 }
 
 TEST_F(OutgoingChannel, TargetThatCanNotBeResolvedIsUnavailable) {

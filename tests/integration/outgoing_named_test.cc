@@ -238,7 +238,7 @@ TEST_F(OutgoingCheck, BrokenTlsIsRefused) {
                  "has no private key in PEM");
   expect_refused(tls + "tls_server_name = \"a b\"", "tls server_name must be");
   expect_refused(tls + "tls_refresh = \"10ms\"", "1s to 24h");
-  expect_refused(tls + set("tls_roots_file", directory / ""), "can't be read");
+  expect_refused(tls + set("tls_roots_file", directory / ""), "is not a regular file");
 }
 
 TEST_F(OutgoingCheck, ServiceConfigThatGrpcRefusesIsRefused) {

@@ -227,7 +227,7 @@ TEST_F(Tokens, FileWithoutATokenFailsCalls) {
 TEST_F(Tokens, FileThatIsNoneFailsCalls) {
   ASSERT_EQ(0, mkfifo((directory / "token").c_str(), 0600));
   start({"token_file=" + (directory / "token")});
-  expect_failure(call(), "is no regular file");
+  expect_failure(call(), "is not a regular file");
 }
 
 // ---- A command ---------------------------------------------------------------------------------

@@ -342,6 +342,21 @@ TEST(DrainServer, LetsStreamsRunOutRefusesTheRestAndCloses) {
   EXPECT_TRUE(call_once(connect(next.address), kUnary).ok()) << "the address is free again";
 }
 
+TEST(DrainServer, IsFoundByItsNameAndByEachAddress) {
+  const DaemonProcess daemon({"servers.one.addresses=127.0.0.1:0", "servers.two.addresses=localhost:0",
+                              "servers.three.addresses=127.0.0.1:0"});
+  const auto admin = daemon.dial();
+  const auto second_of_two = ask(*admin, "workers")["servers"][2]["addresses"].back().get<std::string>();
+  for (const std::string& called : {std::string("one"), second_of_two, std::string("legated:///three")}) {
+    const auto drain = admin->command({.what = "drain-server", .server = called});
+    EXPECT_TRUE(drain->finish().ok()) << called;
+  }
+  EXPECT_TRUE(eventually([&] { return ask(*admin, "workers")["servers"].empty(); }));
+  const auto gone = admin->listen("legated:///one").status;
+  EXPECT_EQ(gone.code, Code::unavailable);
+  EXPECT_NE(gone.message.find("was drained"), std::string::npos) << gone.message;
+}
+
 TEST(DrainServer, ServesWhatWaitsBeforeItTellsTheWorkers) {
   const DaemonProcess daemon;
   ManualWorker worker(daemon, {"*"}, 1);

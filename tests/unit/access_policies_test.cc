@@ -115,8 +115,11 @@ TEST_F(AccessPolicies, AChangedFileCounts) {
 TEST_F(AccessPolicies, AFileThatIsNoLongerGoodChangesNothing) {
   write("one\n");
   use("require-token " + path_.string());
-  write("# nothing\n");
-  EXPECT_TRUE(bearer("one").ok());
+  for (const std::string& wrong : {std::string("# nothing\n"), std::string("two three\n"), std::string("tw\0o\n", 5),
+                                   std::string("\xff\xfe\n"), std::string(5000, 'x')}) {
+    write(wrong);
+    EXPECT_TRUE(bearer("one").ok());
+  }
   std::filesystem::remove(path_);
   now_ += 2s;
   EXPECT_TRUE(bearer("one").ok());
@@ -124,7 +127,7 @@ TEST_F(AccessPolicies, AFileThatIsNoLongerGoodChangesNothing) {
 
 TEST_F(AccessPolicies, AJwtOpensAndTellsItsSubject) {
   write(kSecret + "\n");
-  use("require-jwt " + path_.string() + " subject=x-user");
+  use("require-jwt " + path_.string() + " secret subject=x-user");
   EXPECT_EQ(bearer("x.y.z").code, StatusCode::unauthenticated);
   EXPECT_EQ(call({}).code, StatusCode::unauthenticated);
   const std::string token = jwt("ada");
@@ -152,11 +155,13 @@ TEST_F(AccessPolicies, MistakesAreNamed) {
   EXPECT_THAT(mistake("require-token " + path_.string()), HasSubstr("can't be read"));
   write("\n");
   EXPECT_THAT(mistake("require-token " + path_.string()), HasSubstr("has no token"));
-  EXPECT_THAT(mistake("require-jwt " + path_.string()), HasSubstr("neither a public key"));
+  EXPECT_THAT(mistake("require-jwt " + path_.string()), HasSubstr("no public key in PEM"));
+  EXPECT_THAT(mistake("require-jwt " + path_.string() + " secret"), HasSubstr("no secret key of 32 bytes"));
   write(kSecret);
+  EXPECT_THAT(mistake("require-jwt " + path_.string()), HasSubstr("no public key in PEM"));
   for (const char* rest : {" issuer", " issuer=", " foo=bar", " x"})
     EXPECT_THAT(mistake("require-jwt " + path_.string() + rest), HasSubstr("write it as")) << rest;
-  EXPECT_THAT(mistake("require-jwt " + path_.string() + " subject=X"), HasSubstr("X"));
+  EXPECT_THAT(mistake("require-jwt " + path_.string() + " secret subject=X"), HasSubstr("X"));
   EXPECT_THAT(mistake("require-identity"), HasSubstr("write it as"));
   EXPECT_THAT(mistake("require-identity shop"), HasSubstr("must begin with"));
   EXPECT_THAT(mistake("circuit-breaker 1 1s"), HasSubstr("unknown policy"));

@@ -8,6 +8,10 @@ namespace {
 
 using std::chrono::microseconds;
 
+TEST(CtlTextTest, ControlCharactersDoNotReachATerminal) {
+  EXPECT_EQ(printable("h\x1b[31m\n\x7f\xc2\x9b ü€"), "h\\x1b[31m\\x0a\\x7f\\xc29b ü€");
+}
+
 TEST(CtlTextTest, DurationsHaveAUnit) {
   EXPECT_EQ(parse_duration("2s"), microseconds(2'000'000));
   EXPECT_EQ(parse_duration("500ms"), microseconds(500'000));

@@ -62,6 +62,19 @@ TEST_F(HealthStateTest, AServiceWithoutLeasesIsForgottenInTime) {
   EXPECT_EQ(state.status("b.B"), serving) << "it came back";
 }
 
+TEST_F(HealthStateTest, ALeaseThatGetsNoCallsStandsForNothing) {
+  Told watch;
+  const LeaseId lease = add(kAnn, {"/a.A/*"});
+  state.watch("a.A", watch);
+  state.set_active(lease, false);
+  EXPECT_EQ(state.status("a.A"), not_serving);
+  EXPECT_EQ(state.status(""), not_serving);
+  state.set_active(lease, true);
+  EXPECT_EQ(state.status("a.A"), serving);
+  EXPECT_EQ(watch.all, (std::vector{not_serving, serving}));
+  state.unwatch("a.A", watch);
+}
+
 TEST_F(HealthStateTest, APeerSpeaksForItselfOnly) {
   add(kAnn, {"/a.A/*"});
   ASSERT_TRUE(state.set(kAnn, "a.A", false));

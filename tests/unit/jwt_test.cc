@@ -75,7 +75,8 @@ Json claims(Json more = Json::object()) {
 }
 
 JwtVerifier verifier(const std::string& keys, JwtVerifier::Rules rules = {}) {
-  return std::get<JwtVerifier>(JwtVerifier::make(keys, std::move(rules)));
+  const auto kind = keys.starts_with(kSecret) ? JwtVerifier::Keys::secret : JwtVerifier::Keys::open;
+  return std::get<JwtVerifier>(JwtVerifier::make(keys, kind, std::move(rules)));
 }
 
 std::string problem(const std::string& keys, const std::string& token,
@@ -149,10 +150,31 @@ TEST(Jwt, NoiseIsRefused) {
 TEST(Jwt, KeysThatAreNoneAreRefusedWithoutBeingQuoted) {
   for (const std::string& keys :
        {std::string(), std::string("short"), rsa().secret, std::string("-----BEGIN PUBLIC KEY-----")}) {
-    const auto made = JwtVerifier::make(keys, {});
-    ASSERT_TRUE(std::holds_alternative<std::string>(made));
-    EXPECT_THAT(std::get<std::string>(made), HasSubstr("key"));
+    for (const auto kind : {JwtVerifier::Keys::open, JwtVerifier::Keys::secret}) {
+      const auto made = JwtVerifier::make(keys, kind, {});
+      ASSERT_TRUE(std::holds_alternative<std::string>(made));
+      EXPECT_THAT(std::get<std::string>(made), HasSubstr("key"));
+    }
   }
+}
+
+TEST(Jwt, WhatIsNoPemIsNoSecretUnlessItIsSaidToBe) {
+  for (const std::string& open : {std::string(R"({"keys":[{"kty":"RSA","e":"AQAB","n":"AAAAAAAAAAAAAAAA"}]})"),
+                                  std::string("ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQDXXXXXXXXXXX ada"), kSecret}) {
+    EXPECT_TRUE(std::holds_alternative<std::string>(JwtVerifier::make(open, JwtVerifier::Keys::open, {})));
+  }
+}
+
+TEST(Jwt, ACriticalHeaderIsRefused) {
+  jwt_t* token = nullptr;
+  jwt_new(&token);
+  jwt_add_grants_json(token, claims().dump().c_str());
+  jwt_add_headers_json(token, R"({"crit":["x"],"x":1})");
+  jwt_set_alg(token, JWT_ALG_HS256, reinterpret_cast<const unsigned char*>(kSecret.c_str()), 32);
+  char* const text = jwt_encode_str(token);
+  EXPECT_THAT(problem(kSecret, text), HasSubstr("critical"));
+  std::free(text);
+  jwt_free(token);
 }
 
 }  // namespace

@@ -3,7 +3,9 @@
 
 #include <gmock/gmock.h>
 #include <grpc/support/log.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -139,6 +141,24 @@ TEST_F(LogTest, ReopenFollowsARotatedFile) {
   log::info("after");
   EXPECT_THAT(lines_of(path() + ".1"), ElementsAre(HasSubstr("before"), HasSubstr("between")));
   EXPECT_THAT(lines(), ElementsAre(HasSubstr("log_reopened"), HasSubstr("after")));
+}
+
+TEST_F(LogTest, AReaderThatStallsCostsLinesAndNoTime) {
+  ASSERT_EQ(mkfifo(path().c_str(), 0600), 0);
+  const int reader = open(path().c_str(), O_RDONLY | O_NONBLOCK);
+  begin(LogLevel::info, LogFormat::text);
+  for (int i = 0; i < 3000; ++i) log::info("event", {{"text", std::string(100, 'x')}});
+  std::string text(1 << 20, '\0');
+  ASSERT_GT(read(reader, text.data(), text.size()), 0);
+  log::info("after");
+  text.resize(static_cast<size_t>(read(reader, text.data(), text.size())));
+  close(reader);
+  EXPECT_THAT(text, testing::AllOf(HasSubstr("log_lines_lost count="), HasSubstr("after")));
+}
+
+TEST_F(LogTest, APipeThatNobodyReadsIsRefused) {
+  ASSERT_EQ(mkfifo(path().c_str(), 0600), 0);
+  EXPECT_THROW(begin(LogLevel::info, LogFormat::text), ConfigError);
 }
 
 TEST_F(LogTest, AFailedReopenKeepsTheOldFile) {
