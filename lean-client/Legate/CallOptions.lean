@@ -48,7 +48,7 @@ def withTimeout (options : CallOptions) (timeoutMs : UInt64) : CallOptions := { 
 
 /-- With a time limit in seconds. -/
 def withTimeoutSeconds (options : CallOptions) (seconds : UInt64) : CallOptions :=
-  options.withTimeout (seconds * 1000)
+  options.withTimeout (min seconds.toNat (UInt64.size / 1000 - 1) * 1000).toUInt64
 
 /-- With this metadata instead of what was there. -/
 def withMetadata (options : CallOptions) (metadata : Metadata) : CallOptions :=

@@ -37,7 +37,9 @@ private structure State where
   failures : Nat := 0  -- to dial, in a row
   nextKey : Nat := 1
   onOpen : Array (Nat × (Session → BaseIO Unit)) := #[]
+  onFinish : Array (Nat × BaseIO Unit) := #[]
   listeners : Array (ConnectionEvent → BaseIO Unit) := #[]
+  told : Task Unit := .pure ()  -- of the last event
 
 end Connection
 
@@ -54,7 +56,7 @@ namespace Connection
 def new (dialer : Dialer) (options : Session.Options := {}) : BaseIO Connection :=
   return { dialer, options, state := ← Std.Mutex.new {} }
 
-/-- Has events told. `listener` must not block; it is never taken back. -/
+/-- Has events told, one after the other, by a task that may block. `listener` is never taken back. -/
 def onEvent (connection : Connection) (listener : ConnectionEvent → BaseIO Unit) : BaseIO Unit :=
   connection.state.atomically do
     modify fun state => { state with listeners := state.listeners.push listener }
@@ -69,10 +71,22 @@ def onOpen (connection : Connection) (key : Nat) (restore : Session → BaseIO U
   connection.state.atomically do
     modify fun state => { state with onOpen := state.onOpen.push (key, restore) }
 
-/-- Takes `onOpen` back. -/
+/-- Has something done once there can be no other session. It must not block. -/
+def onFinish (connection : Connection) (key : Nat) (finish : BaseIO Unit) : BaseIO Unit :=
+  connection.state.atomically do
+    modify fun state => { state with onFinish := state.onFinish.push (key, finish) }
+
+/-- Takes `onOpen` and `onFinish` back. -/
 def forget (connection : Connection) (key : Nat) : BaseIO Unit :=
   connection.state.atomically do
-    modify fun state => { state with onOpen := state.onOpen.filter (·.1 != key) }
+    modify fun state => { state with
+      onOpen := state.onOpen.filter (·.1 != key), onFinish := state.onFinish.filter (·.1 != key) }
+
+/-- There can be no other session. -/
+private def finish (connection : Connection) : BaseIO Unit := do
+  let finishers ← connection.state.atomically do
+    modifyGet fun state => (state.onFinish, { state with onFinish := #[] })
+  for (_, finish) in finishers do finish
 
 /-! ## Events -/
 
@@ -104,8 +118,12 @@ private def handle (connection : Connection) (serial : Nat) (event : ConnectionE
   | _ => pure ()
   let (level, line) := describe event
   log level line
-  let listeners ← connection.state.atomically (m := BaseIO) do return (← get).listeners
-  for listener in listeners do listener event
+  connection.state.atomically (m := BaseIO) do
+    let state ← get
+    unless state.listeners.isEmpty do
+      -- Not on the task that reads: a listener may wait for what only that brings.
+      let tell : BaseIO Unit := for listener in state.listeners do listener event
+      set { state with told := ← BaseIO.mapTask (fun () => tell) state.told (prio := .dedicated) }
 
 /-! ## Dialling -/
 
@@ -170,7 +188,7 @@ private def redial (connection : Connection) : BaseIO (Option Session.Reading) :
     match ← connection.turn with
     | .use _ => return none
     | .wait dialed => discard <| IO.wait dialed
-    | .fail _ none => return none
+    | .fail _ none => do connection.finish; return none
     | .fail _ (some next) => sleepUntil next
     | .dial done =>
       if let some reading ← connection.attempt done then return some reading
@@ -206,7 +224,7 @@ def session (connection : Connection) (wait : Bool := false) (deadlineMs : Optio
     | .fail cause next =>
       let some next := if wait then next else none
         | return .error (.ofLibrary .unavailable
-            (if dialed then cause else s!"{cause}; the next attempt to connect comes soon"))
+            (if dialed || next.isNone then cause else s!"{cause}; the next attempt to connect comes soon"))
       let now ← IO.monoMsNow
       if let some deadline := deadlineMs then
         if now ≥ deadline then
@@ -230,6 +248,7 @@ def close (connection : Connection) : BaseIO Unit := do
         | _ => none
       (session, { state with phase := .closed, onOpen := #[] })
   if let some session := session then session.close
+  connection.finish
 
 end Connection
 end Legate

@@ -41,7 +41,7 @@ end MethodPath
 
 open Lean in
 /-- `method!"/package.Service/Method"`: a method path that is checked when the program is compiled. -/
-macro "method!" path:str : term =>
+macro:max "method!" path:str : term =>
   match MethodPath.ofString? path.getString with
   | some { service, method } => `(MethodPath.mk $(quote service) $(quote method))
   | none =>

@@ -40,8 +40,8 @@ def members(body):
 
 def page(path):
     text = path.read_text()
-    title = re.search(r"/-!\n# (.*?)\n\n(.*?)-/", text, re.S)
-    lines = [f"## {title[1]}", "", flat(title[2]), ""]
+    head = re.search(r"/-!\n# (.*?)\n(.*?)-/", text, re.S)
+    lines = [f"## {head[1]}", "", *([flat(head[2]), ""] if flat(head[2]) else [])]
     namespaces, position = [], 0
     declared = False
     for found in DECLARATION.finditer(text):

@@ -69,14 +69,14 @@ def test_lean_client(programs, daemon, server, go_server, cpp_server):
     with lean.e2e(daemon, "ClientMain", target, *(["load"] if server == "go" else [])) as program:
         passed = lean.report(program)
         lean.notes.append(f"{len(passed)} cases of a Lean client against the {server} server")
-        assert len(passed) >= 29
+        assert len(passed) >= 32
 
 
 def test_lean_client_of_a_lean_worker(programs, daemon, lean_worker):
     with lean.e2e(daemon, "ClientMain", lean_worker.target) as program:
         passed = lean.report(program)
         lean.notes.append(f"{len(passed)} cases of a Lean client against a Lean worker")
-        assert len(passed) >= 29
+        assert len(passed) >= 32
 
 
 def test_lean_client_over_tls(programs, daemon, tls):
@@ -238,6 +238,7 @@ def test_lean_worker_of_a_generation_with_two_ports_health_and_reflection(progra
                 return channel.unary_unary(method)(request, timeout=WAIT)
 
             assert ask("/pkg.Echo/Who", b"") == b"nobody"
+            assert ask("/pkg.Other/Any", b"") == b"/pkg.Other/Any"
             assert ask("/pkg.Echo/Say", b"\x0a\x01x") == b"\x0a\x01x"
             # HealthCheckRequest {service: "pkg.Echo"}; HealthCheckResponse {status: SERVING = 1, NOT_SERVING = 2}
             check = ("/grpc.health.v1.Health/Check", b"\x0a\x08pkg.Echo")
@@ -274,3 +275,5 @@ def test_lean_worker_of_a_generation_with_two_ports_health_and_reflection(progra
         session = str(workers["servers"][0]["leases"][0]["session"])
         subprocess.run([*ctl, "drain", "--worker", session, "--timeout", "30s"], check=True, timeout=WAIT)
         assert program.wait_line("^retired: (.+)$")[1]
+        program.wait_line("^stopped$")
+        assert program.wait() == 0

@@ -47,19 +47,22 @@ def getHeadersTask (stream : BidiStream) : IO (Task Metadata) := stream.call.get
 /-- Waits for the headers, which are empty when the call ends without any. -/
 def getHeaders (stream : BidiStream) : IO Metadata := do IO.wait (← stream.getHeadersTask)
 
-/-- Half-closes, waits for the end of the call, and gives the trailers. -/
+/-- Half-closes, waits for the end of the call as `getStatus` does, and gives the trailers. -/
 def getTrailers (stream : BidiStream) : IO Metadata := do
   stream.call.writesDone
   return (← stream.call.getEnd).trailers
 
-/-- Half-closes; the task gives the status. -/
+/-- Half-closes; the task gives the status, which comes after the messages: somebody must read them. -/
 def getStatusTask (stream : BidiStream) : IO (Task Status) := do
   stream.call.writesDone
   return (← stream.call.getEndTask).map (sync := true) (·.status)
 
-/-- Half-closes, waits for the end of the call, and gives the status. Unread messages don't hold it up; they
-can still be read as long as they are no more than 16 MiB. -/
-def getStatus (stream : BidiStream) : IO Status := do IO.wait (← stream.getStatusTask)
+/-- Half-closes, waits for the end of the call, and gives the status. Unread messages don't hold it up. They
+can be read afterwards, unless they are more than 16 MiB: then the rest is dropped, and who reads up to there
+gets RESOURCE_EXHAUSTED. -/
+def getStatus (stream : BidiStream) : IO Status := do
+  stream.call.writesDone
+  return (← stream.call.getEnd).status
 
 /-- Sends messages, up to the first that fails. -/
 def writeAll (stream : BidiStream) (messages : Array ByteArray) : IO (GrpcResult Unit) := do

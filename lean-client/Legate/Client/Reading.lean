@@ -28,6 +28,6 @@ def fold {β : Type} (call : ClientCall) (init : β) (f : β → ByteArray → I
   let result ← call.forIn init fun message acc => return ForInStep.yield (← f acc message)
   let ending ← call.getEnd
   if ending.status.isError then return .error (ending.toError (← IO.wait (← call.getHeadersTask)))
-  return .ok result
+  return (← call.read).map fun _ => result  -- fails when messages are missing
 
 end Legate.ClientCall

@@ -35,15 +35,16 @@ def getHeadersTask (reader : ServerStreamReader) : IO (Task Metadata) := reader.
 /-- Waits for the headers, which are empty when the call ends without any. -/
 def getHeaders (reader : ServerStreamReader) : IO Metadata := do IO.wait (← reader.getHeadersTask)
 
-/-- Waits for the end of the call, and gives the trailers. -/
+/-- Waits for the end of the call as `getStatus` does, and gives the trailers. -/
 def getTrailers (reader : ServerStreamReader) : IO Metadata := return (← reader.call.getEnd).trailers
 
-/-- A task that gives the status. -/
+/-- A task that gives the status, which comes after the messages: somebody must read them. -/
 def getStatusTask (reader : ServerStreamReader) : IO (Task Status) := do
   return (← reader.call.getEndTask).map (sync := true) (·.status)
 
-/-- Waits for the end of the call, and gives the status. Unread messages don't hold it up; they can still
-be read as long as they are no more than 16 MiB. -/
+/-- Waits for the end of the call, and gives the status. Unread messages don't hold it up. They can be read
+afterwards, unless they are more than 16 MiB: then the rest is dropped, and who reads up to there gets
+RESOURCE_EXHAUSTED. -/
 def getStatus (reader : ServerStreamReader) : IO Status := return (← reader.call.getEnd).status
 
 /-- All messages; fails with the status when that is an error. -/

@@ -28,22 +28,28 @@ def await {α : Type} (call : ClientCall) (ready : Session.Stream → Option (α
     BaseIO (Task α) :=
   call.session.await call.id ready gone (hold := discard call.alive.isResolved)
 
-/-- A task that gives how the call ended; unread messages don't hold it up. -/
-def getEndTask (call : ClientCall) : BaseIO (Task CallEnd) := do
-  call.session.act (Session.drain call.id)
-  call.await Session.theEnd gone
+/-- A task that gives how the call ended, which comes after its messages: somebody must read them. -/
+def getEndTask (call : ClientCall) : BaseIO (Task CallEnd) := call.await Session.theEnd gone
 
-/-- Waits for the end of the call. -/
-def getEnd (call : ClientCall) : BaseIO CallEnd := do IO.wait (← call.getEndTask)
+/-- Waits for the end of the call; unread messages don't hold it up. -/
+def getEnd (call : ClientCall) : BaseIO CallEnd := do
+  call.session.act (Session.drain call.id)
+  IO.wait (← call.getEndTask)
 
 /-- A task that gives the headers, empty when the call ends without any. -/
 def getHeadersTask (call : ClientCall) : BaseIO (Task Metadata) :=
   call.await Session.theHeaders #[]
 
+/-- What a reader is told whose messages were dropped. -/
+private def droppedText : String :=
+  "messages are missing: the status was waited for while more than 16 MiB of them were unread"
+
 /-- A task that gives the next message, or none once no more come. -/
 def readTask (call : ClientCall) : BaseIO (Task (GrpcResult (Option ByteArray))) :=
   call.await (gone := .ok none) fun stream =>
-    (Session.nextMessage stream).map fun (message, stream) => (.ok message, stream)
+    (Session.nextMessage stream).map fun (message, stream) =>
+      if message.isNone && stream.inbox.dropped then (.error (.simple .resourceExhausted droppedText), stream)
+      else (.ok message, stream)
 
 /-- A task that is done when a message was sent, or could not be. -/
 def writeTask (call : ClientCall) (message : ByteArray) : BaseIO (Task (GrpcResult Unit)) := do

@@ -60,6 +60,7 @@ def new (connection : Option Connection := none) (worker : Option WorkerOptions 
   let worker ← match worker with
     | some worker => pure worker
     | none => WorkerOptions.ofEnvironment
+  worker.check
   return { connection, worker, ports := ← Std.Mutex.new #[], handlers := ← Std.Mutex.new #[],
            descriptors := ← Std.Mutex.new .empty, interceptors := ← Std.Mutex.new #[] }
 
@@ -103,7 +104,8 @@ private def add (builder : ServerBuilder) (path : String) (handler : Handler) : 
   builder.handlers.atomically do
     unless (← get).any (·.1 == path) do modify (·.push (path, handler))
 
-/-- Registers a unary handler; the first registration of a path wins. -/
+/-- Registers a unary handler for "/package.Service/Method", for all other methods of a service,
+"/package.Service/*", or for all others, "*". The first registration of a path wins. -/
 def registerUnary (builder : ServerBuilder) (path : String) (handler : UnaryHandler) : IO Unit :=
   builder.add path (.ofUnary handler)
 

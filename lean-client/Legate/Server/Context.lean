@@ -60,7 +60,7 @@ def cancelled (call : ServerCall) : IO (Task Unit) :=
 
 /-- Sends the initial metadata now: once, before the first message. Later ones, and those that the handler
 returns, are dropped then. `compression` is that of the answers of this call; `.inherit` is the port's. It throws
-when a key can't be sent. -/
+when a binary value is not Base64; any other key or value that can't be sent ends the call INTERNAL. -/
 def sendInitialMetadata (call : ServerCall) (metadata : Metadata) (compression : Compression := .inherit) :
     IO Unit := do
   match Session.toEntries metadata with

@@ -76,11 +76,16 @@ private def endDispatch (server : Server) : BaseIO Unit := do
       (last, { state with running, phase := if last then .stopped else state.phase })
   if last then server.stop
 
+/-- The handler of a method: its own, else its service's, else that of all. -/
+private def handlerOf (server : Server) (method : String) : Option Handler :=
+  let service := "/".intercalate ((method.splitOn "/").dropLast ++ ["*"])
+  server.handlers[method]? <|> server.handlers[service]? <|> server.handlers["*"]?
+
 /-- Takes a dispatch, on the session's reading task: hands it to a pool. -/
 private def dispatch (server : Server) (session : Session) (id : UInt32) (start : Wire.Start) :
     BaseIO Unit := do
   let context ← ServerCall.dispatched session id start
-  let some handler := server.handlers[context.method]?
+  let some handler := server.handlerOf context.method
     | session.act (Session.answer id { code := 12, message := some "Method not implemented" })
   server.state.atomically (modify fun state => { state with running := state.running + 1 })
   let pool := if handler.streams then server.streams else server.unary
@@ -167,44 +172,6 @@ private def restore (server : Server) (session : Session) : BaseIO Unit := do
       IO.sleep wait
       wait := min 5000 (wait * 2)
 
-/-- Begins to serve. It throws when the daemon refuses. Idempotent. -/
-def start (server : Server) : IO Unit := do
-  let key ← server.connection.newKey
-  let first ← server.state.atomically do
-    modifyGet fun state =>
-      if state.phase == .new then (true, { state with phase := .serving, key }) else (false, state)
-  if !first then return
-  let fail (ending : CallEnd) : IO Unit := do
-    server.state.atomically (modify fun state => { state with phase := .new, leases := #[] })
-    throw (IO.userError s!"can't serve: {ending.status}")
-  match ← server.connection.session with
-  | .error ending => fail ending
-  | .ok session =>
-    match ← server.serveIn session with
-    | .error ending => fail ending
-    | .ok () => server.connection.onOpen key (server.restore ·)
-
-/-- Says whether a service ("package.Service"; "": all of this process) takes calls, to clients that ask
-`grpc.health.v1`. It stands until it is said otherwise, also over a loss of the daemon. It throws when the daemon
-refuses. -/
-def setHealth (server : Server) (service : String) (serving : Bool) : IO Unit := do
-  server.state.atomically do
-    modify fun state => { state with health := state.health.insert service serving }
-  let some session ← server.connection.current? | return
-  for port in server.ports do
-    let (serial, id) ← port.bound.get
-    if serial == session.serial then
-      if let .error ending ← Server.sendHealth session id service serving then
-        throw (IO.userError s!"can't set the health of \"{service}\": {ending.status}")
-
-/-- Waits until the server has stopped. -/
-def wait (server : Server) : IO Unit := IO.wait server.stopped.result!
-
-/-- Starts, and waits until the server has stopped. -/
-def run (server : Server) : IO Unit := do
-  server.start
-  server.wait
-
 /-- Ends the leases, one after the other. Calls may still come until that is done. -/
 private def unregister (server : Server) (leases : Array (Nat × UInt32)) : BaseIO Unit := do
   let some session ← server.connection.current? | return
@@ -214,6 +181,64 @@ private def unregister (server : Server) (leases : Array (Nat × UInt32)) : Base
       discard <| IO.wait answer
       session.run do modify fun state => { state with
         leases := state.leases.erase lease, requests := state.requests.erase lease }
+
+/-- There can be no other session: the server stops with the last handler that runs. -/
+private def finish (server : Server) : BaseIO Unit := do
+  let idle ← server.state.atomically do
+    modifyGet fun state =>
+      (state.running == 0, { state with phase := if state.running == 0 then .stopped else .draining })
+  if idle then server.stop
+
+/-- Begins to serve. It throws when the daemon refuses, when there is no port, and after `shutdown`. Idempotent
+otherwise. -/
+def start (server : Server) : IO Unit := do
+  if server.ports.isEmpty then throw (IO.userError "can't serve: no port was added to the builder")
+  let key ← server.connection.newKey
+  let before ← server.state.atomically do
+    modifyGet fun state =>
+      (state.phase, if state.phase == .new then { state with phase := .serving, key } else state)
+  match before with
+  | .new => pure ()
+  | .serving => return
+  | _ => throw (IO.userError "can't serve: the server was shut down")
+  let fail (ending : CallEnd) : IO Unit := do
+    let { leases, .. } ← server.state.atomically (m := BaseIO) get
+    server.unregister leases
+    server.state.atomically (modify fun state => { state with phase := .new, leases := #[] })
+    throw (IO.userError s!"can't serve: {ending.status}")
+  match ← server.connection.session with
+  | .error ending => fail ending
+  | .ok session =>
+    match ← server.serveIn session with
+    | .error ending => fail ending
+    | .ok () =>
+      server.connection.onOpen key (server.restore ·)
+      server.connection.onFinish key server.finish
+
+/-- Says whether a service ("package.Service"; "": all of this process) takes calls, to clients that ask
+`grpc.health.v1`. It stands until it is said otherwise, also over a loss of the daemon. It throws when the daemon
+refuses. -/
+def setHealth (server : Server) (service : String) (serving : Bool) : IO Unit := do
+  let before ← server.state.atomically do
+    modifyGet fun state =>
+      (state.health[service]?, { state with health := state.health.insert service serving })
+  let some session ← server.connection.current? | return
+  for port in server.ports do
+    let (serial, id) ← port.bound.get
+    if serial == session.serial then
+      if let .error ending ← Server.sendHealth session id service serving then
+        server.state.atomically (modify fun state => { state with
+          health := state.health.alter service fun _ => before })
+        throw (IO.userError s!"can't set the health of \"{service}\": {ending.status}")
+
+/-- Waits until the server has stopped: after a shutdown, or when the connection to the daemon is over and can't
+be made again. -/
+def wait (server : Server) : IO Unit := IO.wait server.stopped.result!
+
+/-- Starts, and waits until the server has stopped. -/
+def run (server : Server) : IO Unit := do
+  server.start
+  server.wait
 
 /-- Takes no more calls. Idempotent. -/
 private def leave (server : Server) : BaseIO Unit := do
@@ -233,10 +258,14 @@ private def leave (server : Server) : BaseIO Unit := do
     if idle then server.stop
   | _ => pure ()
 
-/-- Takes no more calls, and waits until those that run have ended. Idempotent. -/
+/-- Takes no more calls, and waits until those that run have ended; so not from a handler: see `beginShutdown`.
+Idempotent. -/
 def shutdown (server : Server) : IO Unit := do
   server.leave
   server.wait
+
+/-- As `shutdown`, without waiting: a handler may ask for it. `wait` waits. -/
+def beginShutdown (server : Server) : IO Unit := do discard <| IO.asTask (prio := .dedicated) server.shutdown
 
 /-- Takes no more calls, and ends those that run: their clients get UNAVAILABLE, their handlers learn that they
 are cancelled. `wait` waits for these to return. Idempotent. -/

@@ -38,5 +38,11 @@ def ofEnvironment : IO WorkerOptions := return {
   generation := (← IO.getEnv "LEGATE_SERVER_GENERATION").getD ""
   share := (← number "LEGATE_SERVER_SHARE" 100 0 65535).toUInt16 }
 
+/-- Throws when a number is out of range. -/
+def check (options : WorkerOptions) : IO Unit := do
+  for (name, number) in [("workers", options.workers), ("streams", options.streams), ("weight", options.weight.toNat)] do
+    unless 1 ≤ number && number ≤ 65535 do
+      throw (IO.userError s!"WorkerOptions.{name} must be from 1 to 65535, it is {number}")
+
 end WorkerOptions
 end Legate

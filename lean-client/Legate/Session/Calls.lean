@@ -168,14 +168,6 @@ def acceptDispatch (id : UInt32) : Step Bool := do
     return true
   return accepted.getD false
 
-/-- Gives a dispatch back, which nobody has taken up. -/
-def rejectDispatch (id : UInt32) : Step Unit := do
-  discard <| withCall id do
-    let stream ← get
-    if stream.ending.isSome || stream.accepted then return
-    sendSmall { body := .reject, callId := id }
-    endStream (.ofLibrary .unavailable "given back")
-
 /-- Sends initial metadata: once, and before the first message. False when that is not so any more. -/
 def sendHeaders (id : UInt32) (headers : Wire.Headers) : Step Bool := do
   let sent ← withCall id do

@@ -32,6 +32,8 @@ structure Inbox where
   due : Nat := 0
   /-- Whole messages, the oldest first, each with what was returned of its credit. -/
   whole : Std.Queue (ByteArray × Nat) := .empty
+  /-- The bytes of `whole`. -/
+  held : Nat := 0
   /-- The message that is under way. -/
   part : Option Partial := none
   /-- Nobody reads: what comes is dropped. -/
@@ -39,6 +41,8 @@ structure Inbox where
   /-- Somebody waits for the end rather than for messages: they are kept, up to `drainLimit` bytes, and
   their credit is returned as they come. -/
   draining : Bool := false
+  /-- There were more than that: messages are missing. -/
+  dropped : Bool := false
   /-- END_STREAM has come. -/
   ended : Bool := false
 
@@ -71,19 +75,14 @@ private def settle (inbox : Inbox) : Inbox :=
     else inbox
   | none => inbox
 
-/-- The bytes of the whole messages. -/
-private def held (inbox : Inbox) : Nat :=
-  inbox.whole.toArray.foldl (fun held (bytes, _) => held + bytes.size) 0
-
 /-- Somebody waits for the end: returns the credit of all messages, without dropping any before there are
-too many. -/
+too many. Idempotent. -/
 def drain (inbox : Inbox) : Inbox :=
-  if inbox.discarding then inbox else
+  if inbox.discarding || inbox.draining then inbox else
   let messages := inbox.whole.toArray
   let due := messages.foldl (fun due (bytes, returned) => due + (bytes.size - returned)) inbox.due
   let whole := messages.foldl (fun whole (bytes, _) => whole.enqueue (bytes, bytes.size)) .empty
-  settle { inbox with
-    draining := true, discarding := inbox.held > drainLimit, due, whole }
+  settle { inbox with draining := true, discarding := inbox.held > drainLimit, due, whole }
 
 /-- Files a part, and the message once it is whole. -/
 private def append (inbox : Inbox) (part : Partial) (payload : ByteArray) (last : Bool) :
@@ -97,9 +96,13 @@ private def append (inbox : Inbox) (part : Partial) (payload : ByteArray) (last 
     else if part.bytes.isEmpty then payload
     else part.bytes ++ payload
   if !last then return { inbox with part := some { part with received, bytes } }
-  if inbox.discarding then
-    return { inbox with part := none, due := inbox.due + (received - part.returned) }
-  return { inbox with part := none, whole := inbox.whole.enqueue (bytes, part.returned) }
+  let returned := if inbox.discarding || inbox.draining then received else part.returned
+  let inbox := { inbox with part := none, due := inbox.due + (returned - part.returned) }
+  if inbox.discarding then return { inbox with dropped := inbox.dropped || inbox.draining }
+  return { inbox with
+    whole := inbox.whole.enqueue (bytes, returned)
+    held := inbox.held + received
+    discarding := inbox.draining && inbox.held + received > drainLimit }
 
 private def file (inbox : Inbox) (frame : Wire.Frame) : Except Violation Inbox := do
   let first := frame.has Wire.Flag.msgBegin
@@ -130,13 +133,14 @@ def add (inbox : Inbox) (frame : Wire.Frame) : Except Violation Inbox := do
       s!"DATA: {size} bytes for call {frame.callId} exceed its credit of {inbox.credit}" }
   let inbox ← ({ inbox with credit := inbox.credit - size } : Inbox).file frame
   let inbox := if frame.has Wire.Flag.endStream then { inbox with ended := true } else inbox
-  return if inbox.draining then inbox.drain else settle inbox
+  return settle inbox
 
 /-- The oldest whole message, if any. Taking it earns the sender its credit back. -/
 def take? (inbox : Inbox) : Option (ByteArray × Inbox) :=
   match inbox.whole.dequeue? with
   | some ((bytes, returned), whole) =>
-    some (bytes, settle { inbox with whole, due := inbox.due + (bytes.size - returned) })
+    some (bytes, settle { inbox with
+      whole, held := inbox.held - bytes.size, due := inbox.due + (bytes.size - returned) })
   | none => none
 
 /-- The oldest whole message, which stays. -/
@@ -145,10 +149,13 @@ def peek? (inbox : Inbox) : Option ByteArray := inbox.take?.map (·.1)
 /-- Drops what is here, but for the oldest `keep` messages, and all that still comes. -/
 def discard (inbox : Inbox) (keep : Nat := 0) : Inbox :=
   let messages := inbox.whole.toArray
+  let kept := messages.extract 0 keep
   let dropped := messages.extract keep messages.size
   settle { inbox with
     discarding := true
-    whole := (messages.extract 0 keep).foldl (·.enqueue ·) .empty
+    draining := false
+    whole := kept.foldl (·.enqueue ·) .empty
+    held := kept.foldl (fun held (bytes, _) => held + bytes.size) 0
     due := dropped.foldl (fun due (bytes, returned) => due + (bytes.size - returned)) inbox.due
     part := inbox.part.map ({ · with bytes := .empty }) }
 

@@ -28,8 +28,6 @@ def lose (cause : String) : Step Unit := do
   modify fun state => { state with lost := some ending, outbox := state.outbox.break_, leases := {} }
   tell (.lost ending.status.message)
   endAll (fun _ => true) ending
-  modify fun state => { state with
-    effects := state.effects ++ state.pings.valuesArray ++ state.onIdle
-    pings := {}, onIdle := #[], requests := {}, channels := {} }
+  modify fun state => { state with requests := {}, channels := {} }
 
 end Legate.Session

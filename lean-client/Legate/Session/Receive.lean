@@ -67,7 +67,6 @@ private def receiveStart (frame : Wire.Frame) (start : Wire.Start) (nowMs : Nat)
     outgoing := { credit := welcome.limits.callWindow.toNat }
     deadlineMs := if start.timeoutUs == 0 then none
       else some (nowMs + (start.timeoutUs.toNat + 999) / 1000) }
-  modifyThe State fun state => { state with dispatches := state.dispatches + 1 }
   emit (dispatched id start)
 
 private def receiveStatus (id : UInt32) (status : Wire.Status) : Received := do
@@ -187,11 +186,7 @@ private def receiveFrame (frame : Wire.Frame) (nowMs : Nat) : Received := do
   match body with
   | .error error => do aboutConnection "ERROR"; lose (describeError error)
   | .ping => do aboutConnection "PING"; sendUrgent { body := .pong, aux }
-  | .pong => do
-    aboutConnection "PONG"
-    if let some effect := (← getThe State).pings[aux]? then
-      modifyThe State fun state => { state with pings := state.pings.erase aux }
-      emit effect
+  | .pong => aboutConnection "PONG"
   | .goaway goaway => do aboutConnection "GOAWAY"; receiveGoaway goaway
   | .window => receiveWindow id aux
   | .unsupported => tell (.unsupported aux)

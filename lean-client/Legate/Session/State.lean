@@ -172,14 +172,6 @@ structure State where
   receiveDue : Nat := 0
   /-- Calls that have DATA and call credit, but no connection credit. -/
   starved : Std.Queue UInt32 := .empty
-  /-- Dispatches that are open. -/
-  dispatches : Nat := 0
-  /-- Called when no dispatch is open. -/
-  onIdle : Array Effect := #[]
-  /-- Who waits for a PONG, by the number of the PING. -/
-  pings : Std.HashMap UInt32 Effect := {}
-  /-- The number of the next PING. -/
-  nextPing : UInt32 := 1
   /-- Why the connection is over, once it is. -/
   lost : Option CallEnd := none
   /-- Why nothing new is taken, once the final GOAWAY has come. -/
@@ -308,10 +300,5 @@ def endStream (ending : CallEnd) : CallStep Unit := do
   let stream ← get
   if stream.ending.isSome then return
   set { stream with ending := some ending, outgoing := stream.outgoing.clear }
-  if stream.isDispatch then
-    modifyThe State fun state => { state with dispatches := state.dispatches - 1 }
-    if (← getThe State).dispatches == 0 then
-      modifyThe State fun state =>
-        { state with effects := state.effects ++ state.onIdle, onIdle := #[] }
 
 end Legate.Session

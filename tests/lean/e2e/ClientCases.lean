@@ -197,6 +197,22 @@ def serverStreamCases (channel : Channel) : Check.Cases Unit := do
     Check.equal Status.ok (← reader.getStatus)
     Check.equal 100 (← GrpcResult.get (← reader.readAll)).size
 
+  Check.case "the status of many small messages comes soon, and they can be read then" do
+    let reader ← list 3000 { responseSize := 8 }
+    Check.equal Status.ok (← reader.getStatus)
+    Check.equal 3000 (← GrpcResult.get (← reader.readAll)).size
+
+  Check.case "who waits for the status before it reads too much is told that messages are missing" do
+    let reader ← list 400 { responseSize := 65536 }
+    Check.equal Status.ok (← reader.getStatus)
+    discard <| failure .resourceExhausted (← reader.readAll)
+
+  Check.case "a task that waits for the status holds up no reader, and loses nothing" do
+    let reader ← list 400 { responseSize := 65536 }
+    let status ← reader.getStatusTask
+    Check.equal 400 (← GrpcResult.get (← reader.fold 0 fun n _ => return n + 1))
+    Check.equal Status.ok (← Check.await status)
+
   Check.case "a slow reader loses nothing" do
     let reader ← list 300 { responseSize := 65536 }
     IO.sleep 300

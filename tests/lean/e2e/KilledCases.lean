@@ -20,6 +20,12 @@ def all (target : String) : Check.Cases Unit := do
   let stream ← GrpcResult.get (← bidiStreamingCall channel bidi patient)
   GrpcResult.get (← stream.write (say "a"))
   Check.that ((← GrpcResult.get (← stream.read)).isSome) "no message before the kill"
+  let builder ← ServerBuilder.new
+  discard <| builder.addInsecurePort "127.0.0.1:0"
+  builder.registerUnary "/pkg.Echo/Say" fun _ request => return .ok (request, #[], #[])
+  let server ← builder.build
+  server.start
+  let served ← IO.asTask (prio := .dedicated) server.wait
   IO.eprintln "hanging"
 
   Check.case "a unary call ends UNAVAILABLE" do
@@ -33,6 +39,9 @@ def all (target : String) : Check.Cases Unit := do
     Check.that ((← GrpcResult.get (← stream.read)).isNone) "a message after the kill"
     discard <| failure .unavailable (← stream.write (say "b"))
     Check.equal StatusCode.unavailable (← stream.getStatus).code
+  -- The connection is the standard input and output of this program: there can be no other.
+  Check.case "a server that can't be served again stops" do
+    IO.ofExcept (← Check.await served)
   Check.case "a new call fails at once, and says why" do
     let start ← IO.monoMsNow
     let error ← failure .unavailable (← unaryCall channel unary .empty patient)

@@ -5,16 +5,19 @@ import Legate
 
 CERTIFICATE KEY AUTHORITY DESCRIPTORS. "/pkg.Echo/Say" answers what it was sent, "/pkg.Echo/Squeeze" does so by gzip,
 "/pkg.Echo/Who" answers who the client is, "/pkg.Echo/Health" makes the service healthy or not: the request is one
-byte, 1 or 0.
+byte, 1 or 0. "/pkg.Other/*" answers the method. It ends when it is retired.
 -/
 
 open Legate
 
 def main (args : List String) : IO UInt32 := do
   let [certificate, key, authority, descriptors] := args | throw (IO.userError "four files are needed")
+  let itself ← IO.mkRef (none : Option Server)
   let connection ← Connection.default
   connection.onEvent fun
-    | .retired _ reason => discard (IO.eprintln s!"retired: {reason}").toBaseIO
+    | .retired _ reason => discard <| EIO.toBaseIO do
+      IO.eprintln s!"retired: {reason}"
+      if let some server ← itself.get then server.shutdown
     | _ => pure ()
   let builder ← ServerBuilder.new
   let port ← builder.addSecurePort "127.0.0.1:0" {
@@ -22,8 +25,8 @@ def main (args : List String) : IO UInt32 := do
     rootCerts := ← IO.FS.readFile authority, clientAuth := .request }
   let bounded ← builder.addPort "127.0.0.1:0" { maxReceiveMessage := 1000, reflection := some false }
   builder.describe (← IO.FS.readBinFile descriptors)
-  let itself ← IO.mkRef (none : Option Server)
-  builder.registerUnary "/pkg.Echo/Say" fun _ request => return .ok (request, #[], #[])
+  builder.registerUnary "/pkg.Other/*" fun context _ => return .ok (context.method.toUTF8, #[], #[])
+  builder.registerUnary method!"/pkg.Echo/Say" fun _ request => return .ok (request, #[], #[])
   builder.registerUnary "/pkg.Echo/Squeeze" fun context request => do
     context.call.sendInitialMetadata #[] .gzip
     return .ok (request, #[], #[])
@@ -38,6 +41,8 @@ def main (args : List String) : IO UInt32 := do
   let server ← builder.build
   itself.set (some server)
   server.start
+  if (← (server.setHealth "ä" false).toBaseIO) matches .ok _ then throw (IO.userError "no service has that name")
   IO.eprintln s!"listening {port} {bounded}"
   server.wait
+  IO.eprintln "stopped"
   return 0

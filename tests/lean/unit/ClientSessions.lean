@@ -128,13 +128,13 @@ def streams : Checks Unit := do
     let (channel, fake, _) ← newChannel { callWindow := 65536 }
     let reader ← get (← serverStreamingCall channel "/a.B/C" .empty)
     let (id, _) ← fake.start
-    let status ← reader.getStatusTask
+    let status ← IO.asTask (prio := .dedicated) reader.getStatus
     let text := String.ofList (.replicate 40000 'x')
     for _ in [0:5] do
       fake.send [FakeDaemon.message id text]
       equal "credit" 40000 (← fake.next).aux.toNat
     fake.send [FakeDaemon.status id]
-    equal "status" "OK" (toString (← IO.wait status))
+    equal "status" "OK" (toString (← IO.ofExcept (← IO.wait status)))
     equal "messages" 5 (← get (← reader.readAll)).size
   case "cancel is sent once, and lets one message through" do
     let (channel, fake, _) ← newChannel

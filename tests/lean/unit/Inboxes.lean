@@ -85,6 +85,14 @@ def inboxes : Checks Unit := do
       inbox ← filed inbox.takeCredit.2 [data whole 60 60]
     equal "kept" 51 (sizes inbox).length
     equal "nothing is left to pay when it is taken" (inbox.due) ((inbox.take?.map (·.2.due)).getD 0)
+    equal "held" (51 * 60) inbox.held
+  case "somebody waits for the end, and there is too much: what is dropped is known" do
+    let size := 1 <<< 20
+    let mut inbox := (Inbox.new (2 * size)).drain
+    for _ in [0:20] do inbox ← filed inbox.takeCredit.2 [data whole size size]
+    equal "kept" 17 (sizes inbox).length
+    ensure inbox.dropped "dropped"
+    equal "all is paid for" (2 * size) (inbox.due + inbox.credit)
 
 def outgoings : Checks Unit := do
   let all (outgoing : Outgoing) (room maxFrame : Nat) : List (UInt8 × Nat) × Outgoing := Id.run do
