@@ -60,6 +60,10 @@ std::string explain_failure(const ChannelSettings& settings, std::string_view me
     return "the server's certificate is for another name; expected is the target's host, or tls "
            "server_name";
   }
+  if (says("Failed to create security handshaker")) {
+    return "the channel's TLS files can't be used: one is missing or no PEM, or certificate and key do not "
+           "belong together";
+  }
   if (says("WRONG_VERSION_NUMBER") || says("wrong version number"))
     return "the server does not speak TLS on this port, the channel does";
   if (says("alert ")) {

@@ -312,6 +312,23 @@ TEST_F(OutgoingTlsFiles, CertificateAndKeyAreReadAgain) {
   EXPECT_TRUE(eventually([&] { return call().ok(); })) << describe(call());
 }
 
+TEST_F(OutgoingTlsFiles, AKeyOfAnotherCertificateIsExplained) {
+  replace_file(directory / "roots", ours().certificate());
+  const Identity good = theirs().issue("DNS:client");
+  write_identity(good);
+  auto server = serve(ours().issue(), theirs().certificate());
+  start(true);
+  EXPECT_STATUS(Code::ok, call());
+  replace_file(directory / "key", theirs().issue("DNS:other").key);
+  EXPECT_TRUE(eventually([&] {
+    server.reset();  // for a new connection
+    server = serve(ours().issue(), theirs().certificate());
+    return call().message.find("the channel's TLS files can't be used") != std::string::npos;
+  })) << describe(call());
+  write_identity(good);
+  EXPECT_TRUE(eventually([&] { return call().ok(); })) << describe(call());
+}
+
 TEST_F(OutgoingTlsFiles, OpenConnectionOutlivesRenewedCertificates) {
   replace_file(directory / "roots", ours().certificate());
   write_identity(theirs().issue("DNS:client"));
