@@ -147,12 +147,11 @@ std::string reason_of_lame(grpc_channel* channel) {
   return reason;
 }
 
-/// gRPC's own view of its objects, as channelz tells it.
+/// gRPC's own view of its objects, as channelz tells it; empty for one that is gone.
 Json channelz(char* text) {
-  if (text == nullptr) return {};
-  Json json = Json::parse(text, nullptr, false);
+  Json json = text == nullptr ? Json() : Json::parse(text, nullptr, false);
   gpr_free(text);
-  return json;
+  return json.is_object() ? json : Json::object();
 }
 
 /// The number of the channel made last. Channels are made on one thread only.
