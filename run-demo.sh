@@ -151,7 +151,8 @@ if [[ $lean == none ]]; then
   command=(build/bin/greeter-worker --socket "$socket" --listen "127.0.0.1:$port" --print-port)
   worker_end=0
 else
-  lean_command greeter_server GreeterServer "127.0.0.1:$port"
+  protoc --include_imports --descriptor_set_out="$folder/greeter.descriptors" -I examples/greeter greeter.proto
+  lean_command greeter_server GreeterServer "127.0.0.1:$port" "$folder/greeter.descriptors"
   worker_end=143 # no Lean program handles SIGTERM
 fi
 setsid "${command[@]}" >"$folder/greeter-worker.log" 2>&1 </dev/null &

@@ -3,9 +3,10 @@ import Greeting
 /-!
 # A greeter in all four shapes
 
-    GreeterServer [ADDRESS]
+    GreeterServer [ADDRESS [DESCRIPTORS]]
 
-It says where it listens and serves until it is killed. Like all examples it prints to stderr, since stdout is
+It says where it listens and serves until it is killed. DESCRIPTORS is what reflection shows, as
+`protoc --include_imports --descriptor_set_out=DESCRIPTORS` writes it. Like all examples it prints to stderr, since stdout is
 its connection when `legatectl attach` has started it.
 -/
 
@@ -22,6 +23,7 @@ def greet (name : String) : HelloReply := { message := s!"Hello, {name}!" }
 def main (args : List String) : IO UInt32 := do
   let builder ← ServerBuilder.new
   let port ← builder.addInsecurePort (args.headD "127.0.0.1:50051")
+  if let some file := (args[1]? : Option String) then builder.describe (← IO.FS.readBinFile file)
 
   builder.registerUnary sayHello fun _ bytes => return do
     let request : HelloRequest ← decoded bytes

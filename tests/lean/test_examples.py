@@ -1,7 +1,9 @@
 """The examples of lean-client/examples and the benchmark, each run; and what a ported program relies on."""
 
 import re
+import subprocess
 
+import grpc
 import lean
 import pytest
 
@@ -22,9 +24,17 @@ def test_old_names_have_their_old_types(library):
     lean.build(lean.ROOT / "tests/lean/porting", lean.OUT / "porting", ["Porting"])
 
 
-def test_greeter_in_all_four_shapes(examples, daemon):
-    with example(daemon, "GreeterServer", "127.0.0.1:0") as server:
+def test_greeter_in_all_four_shapes(examples, daemon, tmp_path):
+    descriptors = tmp_path / "greeter.descriptors"
+    subprocess.run(["protoc", "--include_imports", f"--descriptor_set_out={descriptors}", "-I",
+                    lean.ROOT / "examples/greeter", "greeter.proto"], check=True)
+    with example(daemon, "GreeterServer", "127.0.0.1:0", descriptors) as server:
         port = server.wait_line(r"^listening (\d+)$")[1]
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            reflect = channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
+            # ServerReflectionRequest {file_containing_symbol: "legated.greeter.v1.Greeter"}
+            [found] = reflect(iter([b"\x22\x1alegated.greeter.v1.Greeter"]), timeout=60)
+            assert b"greeter.proto" in found
         with example(daemon, "GreeterClient", f"127.0.0.1:{port}") as client:
             assert client.wait() == 0, client.all_text()
             assert re.findall(r"^ok lean .*$", client.all_text(), re.M) == [
