@@ -13,7 +13,7 @@ INSIDE = ("Legate/Wire", "Legate/Session", "Legate/Base64", "Legate/Client/Start
 DECLARATION = re.compile(
     r"^/-- (?P<doc>(?:(?!-/).)*?) -/\n(?:@\[[^\]]*\]\s*)?(?P<kind>structure|inductive|abbrev|def|class|opaque|theorem)"
     r" (?P<rest>.*?)(?=\n\n|\Z)", re.M | re.S)
-MEMBER = re.compile(r"^  /-- (?P<doc>(?:(?!-/).)*?) -/\n  (?:\| )?(?P<text>[^\n]*)", re.M | re.S)
+MEMBER = re.compile(r"^  /-- (?P<doc>(?:(?!-/).)*?) -/\n  (?:\| )?(?P<text>[^\n]*(?:\n    [^\n]*)*)", re.M | re.S)
 
 
 def flat(text):
@@ -49,7 +49,7 @@ def page(path):
             namespaces = [*namespaces, name] if word == "namespace" else namespaces[:-1]
         position = found.start()
         prefix = ".".join(namespaces).removeprefix("Legate").removeprefix(".")
-        head = signature(found["rest"])
+        head = found["rest"] if found["kind"] == "abbrev" else signature(found["rest"])
         name, _, rest = flat(head).partition(" ")
         full = f"{prefix}.{name}" if prefix else name
         lines.append(f"- `{found['kind']} {full}{' ' + rest if rest else ''}`: {flat(found['doc'])}")
